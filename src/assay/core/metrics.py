@@ -1,0 +1,64 @@
+"""Every metric that Assay records: its name, its unit, and which direction is better. It refuses unknown names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+Direction = Literal["higher", "lower", "none"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One quantity. `unit` is SI or `tok/s`, `nats`, `dB`, `bit`, `1` for a fraction or a ratio."""
+
+    name: str
+    unit: str
+    better: Direction
+    title: str
+
+
+_ALL = (
+    Metric("weight_bytes", "B", "lower", "weights on disk"),
+    Metric("bits_per_weight", "bit", "lower", "bits per weight"),
+    Metric("import_s", "s", "lower", "import of the runtime"),
+    Metric("load_s", "s", "lower", "load"),
+    Metric("compile_s", "s", "lower", "compile or convert"),
+    Metric("first_call_s", "s", "lower", "first call"),
+    Metric("prefill_s", "s", "lower", "prefill (time to first token)"),
+    Metric("prefill_tok_per_s", "tok/s", "higher", "prefill"),
+    Metric("tpot_s", "s", "lower", "time per output token"),
+    Metric("decode_tok_per_s", "tok/s", "higher", "decode"),
+    Metric("end_to_end_s", "s", "lower", "prefill and decode, end to end"),
+    Metric("forward_s", "s", "lower", "forward"),
+    Metric("backward_s", "s", "lower", "backward"),
+    Metric("optimizer_step_s", "s", "lower", "optimizer step"),
+    Metric("call_s", "s", "lower", "time per call"),
+    Metric("cpu_s", "s", "lower", "process CPU time"),
+    Metric("peak_rss_bytes", "B", "lower", "peak memory"),
+    Metric("peak_anonymous_bytes", "B", "lower", "peak anonymous memory"),
+    Metric("file_mapped_bytes", "B", "lower", "file-mapped memory"),
+    Metric("load_peak_rss_bytes", "B", "lower", "peak memory while loading"),
+    Metric("resident_weight_bytes", "B", "lower", "weights in memory"),
+    Metric("kv_cache_bytes", "B", "lower", "KV cache"),
+    Metric("device_peak_bytes", "B", "lower", "peak device memory"),
+    Metric("energy_j", "J", "lower", "energy"),
+    Metric("power_w", "W", "lower", "mean power"),
+    Metric("nll_nats", "nats", "lower", "negative log-likelihood per token"),
+    Metric("perplexity", "1", "lower", "perplexity"),
+    Metric("perplexity_ratio", "1", "lower", "perplexity / reference"),
+    Metric("kl_nats", "nats", "lower", "KL divergence from the reference"),
+    Metric("kl_median_nats", "nats", "lower", "median KL divergence"),
+    Metric("kl_p99_nats", "nats", "lower", "99th percentile of the KL divergence"),
+    Metric("kl_p999_nats", "nats", "lower", "99.9th percentile of the KL divergence"),
+    Metric("kl_max_nats", "nats", "lower", "largest KL divergence"),
+    Metric("top1_agreement", "1", "higher", "top-1 agreement"),
+    Metric("rms_probability_difference", "1", "lower", "RMS difference of the probability of the target"),
+    Metric("psnr_db", "dB", "higher", "PSNR of the logits"),
+    Metric("max_logit_difference", "1", "lower", "largest logit difference"),
+    Metric("mfu", "1", "higher", "model FLOPs utilisation"),
+    Metric("mbu", "1", "higher", "model bandwidth utilisation"),
+)
+
+METRICS = MappingProxyType({metric.name: metric for metric in _ALL})

@@ -1,0 +1,507 @@
+"""The records: every noun of the line, frozen, versioned, and round-tripping through JSON.
+
+They refuse unknown fields, NaN, infinity and missing values: what could not be measured is `Absent` with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    TypeAdapter,
+    model_validator,
+)
+
+from assay.core.canonical import digest
+
+Value = TypeVar("Value")
+Scalar = str | bool | int | float | tuple[str, ...] | tuple[int, ...]
+
+
+def _freeze(mapping: Mapping[str, Value]) -> Mapping[str, Value]:
+    return MappingProxyType(dict(mapping))
+
+
+FrozenMap = Annotated[Mapping[str, Value], AfterValidator(_freeze), PlainSerializer(dict)]
+"""A mapping that cannot be changed after validation."""
+
+
+class Record(BaseModel):
+    """Base of every record: frozen, strict, without unknown fields."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, strict=True, ser_json_inf_nan="strings"
+    )
+
+    def to_json(self) -> str:
+        """JSON text from which `from_json` makes an equal record."""
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read a record of this or an earlier format version.
+
+        Raises:
+            pydantic.ValidationError: a field is missing, unknown or of the wrong type.
+        """
+        return cls.model_validate_json(text)
+
+    @property
+    def content_digest(self) -> str:
+        """SHA-256 of the canonical JSON of this record."""
+        return digest(self.model_dump(mode="json"))
+
+
+class Versioned(Record):
+    """A record that is stored on its own. `upgrade` brings an older version's fields to the present one."""
+
+    FORMAT_VERSION: ClassVar[int] = 1
+
+    format_version: int = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade_or_refuse(cls, fields: Any) -> Any:
+        if not isinstance(fields, Mapping):
+            return fields
+        found = fields.get("format_version", cls.FORMAT_VERSION)
+        if not isinstance(found, int) or not 1 <= found <= cls.FORMAT_VERSION:
+            raise ValueError(
+                f"{cls.__name__} has format version {found!r}; this Assay reads 1..{cls.FORMAT_VERSION}: "
+                "install a newer Assay"
+            )
+        upgraded = dict(fields) if found == cls.FORMAT_VERSION else cls.upgrade(dict(fields), found)
+        return {**upgraded, "format_version": cls.FORMAT_VERSION}
+
+    @classmethod
+    def upgrade(cls, fields: dict[str, Any], found: int) -> dict[str, Any]:
+        """Bring the fields of format version `found` to the present one. Overridden when a version is added."""
+        raise ValueError(f"{cls.__name__} has no upgrade from format version {found}")
+
+
+class Absent(Record):
+    """What could not be measured, and why. Never 0, NaN, None or an empty string."""
+
+    reason: str = Field(min_length=1)
+
+
+Measured = float | Absent
+"""A number, or why there is none."""
+Text = str | Absent
+"""A string, or why there is none."""
+
+
+# ---------------------------------------------------------------------------------------------- what is built
+
+
+class ModelSource(Record):
+    """Where the weights come from, pinned by content."""
+
+    kind: Literal["hf_directory", "gguf", "nanogpt", "random"]
+    location: str
+    """Path, package or hub id as the user gave it."""
+    revision: Text = Absent(reason="a local source has no revision")
+    digest: str
+    """SHA-256 over the source's files."""
+    quantisation: Text = Absent(reason="the source is not quantised")
+    """Such as `Q4_1`: the precision that the source's weights already lost, shown in every table they enter."""
+
+
+class TransformSpec(Record):
+    """A build-time change by name; build holds the options class and `apply`."""
+
+    kind: str
+    options: FrozenMap[Scalar] = Field(default_factory=dict)
+
+
+class Target(Record):
+    """Where and on what an artifact runs."""
+
+    runtime: str = "torch"
+    format: str = "torch"
+    device: str = "cpu"
+    compute_units: str = "all"
+    threads: int = Field(default=0, ge=0)
+    """0 means as many as the process may use; the facts say how many that was."""
+
+
+class Decoding(Record):
+    """What changes at run time without new files."""
+
+    kv_cache: Literal["static", "none"] = "static"
+    prefill_chunk: int = Field(default=0, ge=0)
+    """Tokens per prefill call; 0 means the whole prompt at once."""
+
+
+class Variant(Record):
+    """The whole recipe: a source, a list of transforms, a target, a way of decoding."""
+
+    name: str = Field(min_length=1)
+    source: ModelSource
+    transforms: tuple[TransformSpec, ...] = ()
+    target: Target = Target()
+    decoding: Decoding = Decoding()
+
+
+class ArtifactFile(Record):
+    """One file of an artifact, by its name inside the artifact's directory."""
+
+    name: str
+    size_bytes: int = Field(ge=0)
+    sha256: str
+
+
+class Change(Record):
+    """What one transform changed."""
+
+    kind: str
+    modules: tuple[str, ...] = Field(min_length=1)
+    """Names of the changed modules or tensors, in the order of the model."""
+    bytes_before: int = Field(ge=0)
+    bytes_after: int = Field(ge=0)
+    notes: tuple[str, ...] = ()
+    """What a user must know, such as `expanded to bf16 at load`."""
+
+
+class Contract(Record):
+    """What every part of a bundle must agree on; checked at build and at load."""
+
+    architecture: str
+    """`model_type` of config.json."""
+    context_length: int = Field(gt=0)
+    sliding_window: int | Absent
+    vocab_size: int = Field(gt=0)
+    num_hidden_layers: int = Field(gt=0)
+    num_attention_heads: int = Field(gt=0)
+    num_key_value_heads: int = Field(gt=0)
+    head_dim: int = Field(gt=0)
+    hidden_size: int = Field(gt=0)
+    intermediate_size: int = Field(gt=0)
+    gated_mlp: bool
+    tie_word_embeddings: bool
+    dtype: str
+    """Type of activations and KV cache: `float32`, `bfloat16`, `float16`."""
+
+
+class Artifact(Versioned):
+    """Built files, content-addressed, cached, never edited."""
+
+    digest: str
+    """SHA-256 of the recipe: source, transforms, format, toolchain. The key of the cache."""
+    format: str
+    source: ModelSource
+    transforms: tuple[TransformSpec, ...]
+    files: tuple[ArtifactFile, ...]
+    changes: tuple[Change, ...]
+    contract: Contract
+    parameter_count: int = Field(gt=0)
+    """Parameters of the model; a tied embedding counts once."""
+    weight_bytes: int = Field(gt=0)
+    """Bytes of all tensors on disk, scales and palettes included."""
+    resident_weight_bytes: int = Field(gt=0)
+    """Bytes of the weights once loaded (palettes are expanded)."""
+    decode_weight_bytes: int = Field(gt=0)
+    """Bytes that one decode step streams: without the rows of an untied embedding that are only looked up."""
+    toolchain: FrozenMap[str]
+
+    @property
+    def bits_per_weight(self) -> float:
+        """8 weight_bytes / parameter_count."""
+        return 8 * self.weight_bytes / self.parameter_count
+
+
+# ---------------------------------------------------------------------------------------------- what is run
+
+
+class Workload(Record):
+    """What is asked of a runtime. The tokens are the first ones of the study's text."""
+
+    kind: Literal["load", "prefill", "decode", "generate"]
+    prompt_tokens: int = Field(default=128, ge=0)
+    new_tokens: int = Field(default=64, ge=0)
+    batch: int = Field(default=1, ge=1)
+    text_digest: str = ""
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """Short name for tables: `prefill 512`, `decode 128+64`, `load`."""
+        batch = f" x{self.batch}" if self.batch > 1 else ""
+        match self.kind:
+            case "load":
+                return "load"
+            case "prefill":
+                return f"prefill {self.prompt_tokens}{batch}"
+            case _:
+                return f"{self.kind} {self.prompt_tokens}+{self.new_tokens}{batch}"
+
+
+class Samples(Record):
+    """Raw values of one metric, in the order in which they were taken; the first `warmup` of them are warm-up."""
+
+    metric: str
+    values: tuple[float, ...]
+    block: tuple[int, ...] = ()
+    """Number of the block (turn) of each value; empty where there were no blocks."""
+    started_s: tuple[float, ...] = ()
+    """Start of each value on the machine's monotonic clock, comparable between the workers of a round."""
+    warmup: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> Self:
+        for name, column in (("block", self.block), ("started_s", self.started_s)):
+            if column and len(column) != len(self.values):
+                raise ValueError(f"{name} has {len(column)} entries for {len(self.values)} values")
+        if self.warmup > len(self.values):
+            raise ValueError(f"{self.warmup} warm-up values of {len(self.values)}")
+        return self
+
+    @property
+    def steady(self) -> tuple[float, ...]:
+        """The values after warm-up."""
+        return self.values[self.warmup :]
+
+
+class Outcome(Record):
+    """How a run ended; failures are rows, with the engine's own words."""
+
+    kind: Literal["ok", "out_of_memory", "crashed", "timed_out", "plan_failed", "unsupported"]
+    message: str = ""
+    attempts: int = Field(default=1, ge=1)
+    successes: int = Field(default=1, ge=0)
+
+
+class Load(Record):
+    """The state of the machine at one moment."""
+
+    load_average: Measured
+    """Runnable processes, mean of one minute."""
+    psi_cpu_some_avg10: Measured
+    """Per cent of the last 10 s in which some process waited for a CPU."""
+    steal_fraction: Measured
+    """Share of CPU time taken by the hypervisor since boot or since the moment before."""
+    available_bytes: Measured
+    frequency_hz: Measured
+    temperature_c: Measured
+    thermal_state: Text
+
+
+class Machine(Record):
+    """What does not change between runs on one machine."""
+
+    system: str
+    release: str
+    architecture: str
+    cpu_model: Text
+    isa: tuple[str, ...]
+    """Instruction-set extensions that matter: avx2, avx512f, avx512_vnni, avx512_bf16, amx_tile, amx_bf16, amx_int8, neon..."""
+    logical_cpus: int
+    usable_cpus: int
+    """CPUs that this process may run on (affinity and cgroup quota)."""
+    cache_bytes: FrozenMap[int]
+    """`L1d`, `L2`, `L3`: bytes of one instance."""
+    memory_bytes: int
+    cgroup_memory_bytes: Measured
+    hypervisor: Text
+    governor: Text
+    accelerators: tuple[str, ...]
+
+
+class Environment(Record):
+    """Everything around a run that can change its numbers."""
+
+    machine: Machine
+    python: str
+    packages: FrozenMap[str]
+    """Versions of what computes or measures: torch, numpy, assay..."""
+    threads: int
+    thread_settings: FrozenMap[str]
+    """OMP_NUM_THREADS, KMP_BLOCKTIME, MKL_NUM_THREADS and their like, where set."""
+    git_revision: Text
+    before: Load
+    after: Load
+
+
+class Memory(Record):
+    """Memory of one worker, read from the kernel's own high-water marks."""
+
+    before_bytes: Measured
+    """Resident before the weights were loaded."""
+    load_peak_bytes: Measured
+    after_load_bytes: Measured
+    peak_bytes: Measured
+    """Highest resident size while the workloads ran."""
+    peak_anonymous_bytes: Measured
+    file_mapped_bytes: Measured
+    kv_cache_bytes: Measured
+    device_peak_bytes: Measured
+
+
+class Run(Versioned):
+    """One worker on one workload in one round: raw samples and facts."""
+
+    id: str
+    study: str
+    """Digest of what the study measures; runs are found again by it, never by a file's name."""
+    round: int = Field(ge=0)
+    variant: str
+    artifact: str
+    """Digest of the artifact."""
+    target: Target
+    decoding: Decoding
+    workload: Workload
+    samples: tuple[Samples, ...]
+    facts: FrozenMap[Scalar]
+    """What happened (threads, kernels, effective dtype, cache state), never what was asked."""
+    environment: Environment
+    memory: Memory
+    outcome: Outcome
+    started_utc: str
+
+    def samples_of(self, metric: str) -> Samples | Absent:
+        """The samples of one metric, or why there are none."""
+        for samples in self.samples:
+            if samples.metric == metric:
+                return samples
+        return Absent(reason=f"{self.workload.name} of {self.variant} recorded no {metric}")
+
+
+class Round(Versioned):
+    """The runs that were alive together, and the figures that compare them."""
+
+    study: str
+    index: int = Field(ge=0)
+    order: tuple[str, ...]
+    """Variants in the order in which their workers were spawned."""
+    runs: tuple[Run, ...]
+    shared_memory: bool = True
+    """False where the workers did not fit together and were loaded in turn."""
+
+
+class Estimate(Record):
+    """A number with its interval at `level`."""
+
+    value: float
+    low: float
+    high: float
+    level: float = 0.95
+    method: str
+
+
+class Quality(Versioned):
+    """How far an artifact's predictions are from a reference's, measured once, in a process that times nothing."""
+
+    study: str
+    variant: str
+    artifact: str
+    target: Target
+    reference: str
+    """Name of the reference variant."""
+    text: str
+    """What the text is, for the reader."""
+    text_digest: str
+    tokens: int
+    """Scored target tokens."""
+    context: int
+    metrics: FrozenMap[Measured | Estimate]
+    sample_prompt: str
+    sample_text: Text
+    outcome: Outcome
+
+
+# ---------------------------------------------------------------------------------------------- what is judged
+
+ComparisonOutcome = Literal["better", "worse", "equivalent", "inconclusive", "not_comparable"]
+
+
+class Comparison(Versioned):
+    """One metric of a variant against the baseline. `ratio` is variant / baseline of that metric."""
+
+    metric: str
+    workload: str
+    variant: str
+    baseline: str
+    ratio: Estimate | Absent
+    rounds: int
+    method: str
+    outcome: ComparisonOutcome
+    reason: str
+    """Why this outcome, in words that stand beside the number."""
+    margin: float
+    smallest_effect: Measured
+    """Smallest relative effect that the rounds taken would find with 80 % power."""
+
+
+class Cell(Record):
+    """One number of the table: a row and a metric."""
+
+    row: str
+    metric: str
+
+
+class Finding(Record):
+    """A suspicion or an explanation about cells; ERR strikes them out, WARN marks them, INFO explains."""
+
+    check: str
+    severity: Literal["ERR", "WARN", "INFO"]
+    cells: tuple[Cell, ...] = Field(min_length=1)
+    numbers: FrozenMap[float | str] = Field(default_factory=dict)
+    summary: str
+    """What was found, with its figures."""
+    cause: str
+    """From recorded facts only; `cause unknown` otherwise."""
+    remedy: str
+
+
+class Verdict(Versioned):
+    """What to do with one variant, and why."""
+
+    variant: str
+    status: Literal["reference", "baseline", "pass", "fail", "inconclusive", "failed_run", "no_gate"]
+    reasons: tuple[str, ...] = Field(min_length=1)
+
+
+class Row(Record):
+    """Everything known of one variant, ready to be shown: no number is computed after this."""
+
+    name: str
+    role: Literal["reference", "baseline", "candidate", "null"]
+    artifact: Artifact | Absent
+    metrics: FrozenMap[Measured | Estimate]
+    """By metric, or `metric@workload` where a study has several workloads of one kind."""
+    outcome: Outcome
+    notes: tuple[str, ...] = ()
+
+
+class Result(Versioned):
+    """A judged study: what `report` shows and `--format json` prints."""
+
+    study: str
+    name: str
+    model: ModelSource
+    text: str
+    created_utc: str
+    elapsed_s: float
+    rows: tuple[Row, ...]
+    comparisons: tuple[Comparison, ...]
+    quality: tuple[Quality, ...]
+    verdicts: tuple[Verdict, ...]
+    findings: tuple[Finding, ...]
+    not_checked: tuple[str, ...]
+    null_estimates: tuple[Comparison, ...]
+    """The hidden A/A variant against the baseline: the noise that the study itself saw."""
+    environment: Environment
+    gate: FrozenMap[float]
+    complete: bool
+    """False where the study was interrupted or its budget ended before every cell was decided."""
+
+
+MEASURED = TypeAdapter(Measured)
+"""Validates a number or an Absent outside a record."""
