@@ -1,0 +1,1 @@
+"""The first storey: a checkpoint becomes an artifact."""

@@ -1,0 +1,1 @@
+"""The ground: the words of every storey. It imports no framework."""

@@ -115,10 +115,20 @@ class ModelSource(Record):
 
 
 class TransformSpec(Record):
-    """A build-time change by name; build holds the options class and `apply`."""
+    """A build-time change by name; build holds the options class and `apply`.
+
+    In a study the options may stand beside the kind: `{kind = "cast", dtype = "bf16"}`.
+    """
 
     kind: str
     options: FrozenMap[Scalar] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_options(cls, fields: Any) -> Any:
+        if not isinstance(fields, Mapping) or "options" in fields:
+            return fields
+        return {"kind": fields.get("kind"), "options": {k: v for k, v in fields.items() if k != "kind"}}
 
 
 class Target(Record):

@@ -1,0 +1,1 @@
+"""The third storey: runs become a verdict. It imports no framework."""

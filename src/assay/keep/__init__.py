@@ -1,0 +1,1 @@
+"""The fourth storey: what lasts."""

@@ -1,0 +1,1 @@
+"""The second storey: an artifact becomes raw samples and facts."""

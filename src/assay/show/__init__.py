@@ -1,0 +1,1 @@
+"""The fifth storey: tables, Markdown, HTML, plots. It computes no number."""

@@ -1,0 +1,1 @@
+"""One file per kind of source; each has `recognises(path)` and `open_checkpoint(path)`."""

@@ -1,0 +1,1 @@
+"""Leaf modules that the families share; they import no family."""

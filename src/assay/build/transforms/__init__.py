@@ -1,0 +1,1 @@
+"""One file per build-time change: its options class and `apply`."""

@@ -1,0 +1,1 @@
+"""Pure statistics: paired ratios, intervals, steady state, sequential stopping."""

@@ -1,0 +1,1 @@
+"""Loops over a `Session`: greedy and, later, sampling and speculative decoding."""

@@ -1,0 +1,1 @@
+"""Clock, memory, environment, machine peaks, energy, quality."""

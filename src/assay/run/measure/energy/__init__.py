@@ -1,0 +1,1 @@
+"""Energy meters behind one interface, one file per kind."""

@@ -1,0 +1,53 @@
+"""What runs, as protocols: every runtime gives a `Session`, and nothing above it knows the engine.
+
+Arrays at this seam are numpy, so that runtimes of different engines can be held against each other.
+Shape suffixes: B batch, T prompt tokens, K new tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from assay.core.records import Scalar
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    TokenArray = NDArray[np.int64]
+    LogitArray = NDArray[np.float32]
+
+
+class Session(Protocol):
+    """One loaded artifact with one KV cache. Logits are float32 whatever the engine computes in."""
+
+    @property
+    def facts(self) -> Mapping[str, Scalar]:
+        """What happened: threads, effective dtype, kernels, device, cache state, fallbacks. Never what was asked."""
+
+    @property
+    def length(self) -> int:
+        """Tokens in the KV cache."""
+
+    @property
+    def kv_cache_bytes(self) -> int:
+        """Bytes allocated for the KV cache; 0 without one."""
+
+    def prefill(self, tokens_BT: TokenArray) -> LogitArray:
+        """Forget the cache, read a prompt, and return the logits of its last token, `[B, V]`."""
+
+    def decode(self, tokens_BK: TokenArray) -> LogitArray:
+        """Append K tokens to the cache and return the logits after each, `[B, K, V]`."""
+
+    def logits(self, tokens_BT: TokenArray) -> LogitArray:
+        """Logits at every position of an independent window, `[B, T, V]`; the cache is not touched."""
+
+    def rewind(self, length: int) -> None:
+        """Forget all but the first `length` tokens of the cache. Raises ContractError where that cannot be done."""
+
+    def sync(self) -> None:
+        """Wait until the device has finished everything asked of it; a no-op on a CPU."""
+
+    def close(self) -> None:
+        """Free the weights and the cache; a second call does nothing."""
