@@ -311,7 +311,7 @@ class Machine(Record):
     architecture: str
     cpu_model: Text
     isa: tuple[str, ...]
-    """Instruction-set extensions that matter: avx2, avx512f, avx512_vnni, avx512_bf16, amx_tile, amx_bf16, amx_int8, neon..."""
+    """Instruction sets that matter: avx2, avx512f, avx512_vnni, avx512_bf16, amx_bf16, amx_int8, neon..."""
     logical_cpus: int
     usable_cpus: int
     """CPUs that this process may run on (affinity and cgroup quota)."""
