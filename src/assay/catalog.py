@@ -5,13 +5,23 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
-from assay.core.errors import CheckpointError, InputError, MissingDependencyError, UnknownArchitectureError
+from pydantic import ValidationError
+
+from assay.core.errors import (
+    CheckpointError,
+    InputError,
+    MissingDependencyError,
+    TransformError,
+    UnknownArchitectureError,
+)
+from assay.core.records import TransformSpec, Workload
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,14 @@ EXPORTERS = MappingProxyType({"torch": "assay.build.exporters.torch"})
 
 RUNTIMES = MappingProxyType({"torch": RuntimeEntry("assay.run.runtimes.torch_eager", "torch", "torch", "torch")})
 
-WORKLOADS = MappingProxyType({name: f"assay.run.workloads.{name}" for name in ("load", "prefill", "decode", "generate")})
+WORKLOADS = MappingProxyType(
+    {
+        "load": ("assay.run.workloads.load", "LoadDriver"),
+        "prefill": ("assay.run.workloads.prefill", "PrefillDriver"),
+        "decode": ("assay.run.workloads.decode", "DecodeDriver"),
+        "generate": ("assay.run.workloads.generate", "GenerateDriver"),
+    }
+)
 
 
 def lookup(table: Iterable[str], name: str, what: str) -> str:
@@ -74,7 +91,9 @@ def lookup(table: Iterable[str], name: str, what: str) -> str:
         return name
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"Did you mean {near[0]!r}? " if near else ""
-    raise InputError(f"The {what} {name!r} was asked for", "there is none of that name", f"{hint}Known: {', '.join(names)}")
+    raise InputError(
+        f"The {what} {name!r} was asked for", "there is none of that name", f"{hint}Known: {', '.join(names)}"
+    )
 
 
 def transform(kind: str) -> ModuleType:
@@ -113,9 +132,10 @@ def runtime(name: str) -> ModuleType:
     return importlib.import_module(entry.module)
 
 
-def workload(kind: str) -> ModuleType:
-    """The module that drives a workload."""
-    return importlib.import_module(WORKLOADS[lookup(WORKLOADS, kind, "workload")])
+def driver(session: Any, workload: Workload, token_ids: Sequence[int]) -> Any:
+    """A driver of a workload on a session (`run.workloads.driver.Driver`)."""
+    module, class_name = WORKLOADS[lookup(WORKLOADS, workload.kind, "workload")]
+    return getattr(importlib.import_module(module), class_name)(session, workload, token_ids)
 
 
 def require(package: str, extra: str, asked: str) -> None:
@@ -169,3 +189,23 @@ def open_checkpoint(name: str) -> Any:
         "it is no GGUF file, no Hugging Face directory, no nanoGPT checkpoint and no config.json",
         "Give a .gguf file, a directory with config.json and *.safetensors, a nanoGPT ckpt.pt, or a config.json",
     )
+
+
+def options(spec: TransformSpec) -> Any:
+    """The validated options of a transform.
+
+    Raises:
+        TransformError: an unknown option or a wrong value; the message lists the options.
+    """
+    options_class = transform(spec.kind).Options
+    try:
+        return options_class.model_validate_json(json.dumps(dict(spec.options)))
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors(include_url=False)
+        )
+        raise TransformError(
+            f"The transform {spec.kind!r} was asked for with {dict(spec.options)}",
+            problems,
+            f"Its options: {', '.join(options_class.model_fields) or 'none'}",
+        ) from None

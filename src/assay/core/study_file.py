@@ -53,7 +53,8 @@ def validate_study(content: Mapping[str, Any], where: str) -> Study:
         text = json.dumps(content, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise StudyError(
-            f"The study {where!r} was asked for", f"it holds a value that is no number, text or list ({error})",
+            f"The study {where!r} was asked for",
+            f"it holds a value that is no number, text or list ({error})",
             "Use numbers, strings, booleans, lists and tables",
         ) from None
     try:

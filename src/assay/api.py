@@ -1,0 +1,337 @@
+"""The public Python API: load a model, run a study, compare two variants. It refuses nothing that the command line accepts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from assay import catalog
+from assay.core.errors import InputError
+from assay.core.records import Artifact, Ceilings, Decoding, Result, Round, Target, TransformSpec
+from assay.core.study import QualityPlan, Study, StudyVariant
+from assay.core.study_file import read_study, validate_study
+from assay.keep.artifacts import ArtifactCache
+from assay.keep.failures import as_store_error
+from assay.keep.store import open_store
+from assay.pipeline.results import judge
+from assay.pipeline.study_run import Evidence, Progress, StudyRun
+from assay.worker import find_or_build
+
+if TYPE_CHECKING:
+    from assay.build.tokenizers import Tokenizer
+    from assay.run.session import LogitArray, Session
+
+DEFAULT_STORE = Path(".assay")
+
+
+class Quiet:
+    """Progress that tells nobody."""
+
+    def stage(self, title: str, total: float) -> None:
+        """Nothing."""
+
+    def advance(self, done: float) -> None:
+        """Nothing."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+
+def run(
+    study: Study | Mapping[str, Any] | str | Path, store: Path = DEFAULT_STORE, progress: Progress | None = None
+) -> Result:
+    """Run a study, or go on with it where it stopped, and return its result.
+
+    An interrupt (Ctrl-C) keeps what is finished in the store, judges it, stores that result as incomplete, and is
+    raised again.
+
+    Args:
+        study: a `Study`, a mapping with the same keys, or the path of a TOML file.
+        store: the directory that keeps rounds, artifacts and results.
+        progress: who is told what happens; nobody by default.
+
+    Raises:
+        AssayError: the study, the model or the store cannot be used; the message says what to do.
+    """
+    wanted = as_study(study)
+    kept = open_store(store)
+    last: Evidence | None = None
+    try:
+        for last in StudyRun(wanted, kept, progress or Quiet()).measure():
+            pass
+    finally:
+        result = judge(last) if last is not None else None
+        if result is not None:
+            kept.add_result(result)
+    if result is None:
+        raise RuntimeError("a study ended without evidence")
+    return result
+
+
+def as_study(study: Study | Mapping[str, Any] | str | Path) -> Study:
+    """A study from what a user has: a record, a mapping, or the path of a TOML file."""
+    if isinstance(study, Study):
+        return study
+    if isinstance(study, Mapping):
+        return validate_study(study, "the mapping")
+    return read_study(Path(study))
+
+
+def compare(
+    first: str | StudyVariant,
+    second: str | StudyVariant,
+    *,
+    model: str,
+    budget_s: float = 120.0,
+    store: Path = DEFAULT_STORE,
+    progress: Progress | None = None,
+) -> Result:
+    """Compare two variants of one model: the first is the baseline and the reference.
+
+    Args:
+        first: a variant, or its short form such as `bf16` or `bf16+int8_weight_only`.
+        second: likewise.
+        model: a name of the catalog or a path.
+        budget_s: seconds of wall time for the whole comparison.
+        store: the directory that keeps what is measured.
+        progress: who is told what happens.
+
+    Raises:
+        AssayError: the variants or the model cannot be used; the message says what to do.
+    """
+    study = comparison_study(first, second, model=model)
+    policy = study.measure.model_copy(update={"budget_s": budget_s})
+    return run(study.model_copy(update={"measure": policy}), store, progress)
+
+
+def comparison_study(first: str | StudyVariant, second: str | StudyVariant, *, model: str) -> Study:
+    """The study that `compare` runs. The same variant twice is a null comparison, and is marked as one."""
+    a, b = (variant_of(item) if isinstance(item, str) else item for item in (first, second))
+    if a.name == b.name:
+        b = b.model_copy(update={"name": f"{b.name}-again", "null": True})
+    return Study(
+        name=f"{a.name}-against-{b.name}",
+        model=model,
+        baseline=a.name,
+        reference=a.name,
+        variants=(a, b),
+        quality=QualityPlan(tokens=1024),
+    )
+
+
+def variant_of(short: str, name: str | None = None) -> StudyVariant:
+    """A variant from its short form: transforms joined by `+`, options in parentheses.
+
+    `fp32` is the model as it is; `bf16` and `fp16` cast; `int8` is bf16 with int8 weights; `lut4-oc8` a palette of 2^4
+    entries per 8 output channels; anything else is the kind of a transform, as in `cast(dtype=bf16)+int8_weight_only`.
+
+    Raises:
+        InputError: a kind that the catalog does not have.
+    """
+    return StudyVariant(name=name or _file_name(short), transforms=transforms_of(short))
+
+
+def transforms_of(short: str) -> tuple[TransformSpec, ...]:
+    """The transforms of a short form (see `variant_of`)."""
+    return tuple(spec for part in short.split("+") for spec in _transforms_of_part(part.strip()))
+
+
+def _transforms_of_part(part: str) -> tuple[TransformSpec, ...]:
+    if part in {"fp32", ""}:
+        return ()
+    if part in {"bf16", "fp16"}:
+        return (TransformSpec(kind="cast", options={"dtype": part}),)
+    if part == "int8":
+        return (
+            TransformSpec(kind="cast", options={"dtype": "bf16"}),
+            TransformSpec(kind="int8_weight_only", options={}),
+        )
+    if palette := re.fullmatch(r"lut([1-8])-oc(\d+)", part):
+        return (
+            TransformSpec(kind="palettize", options={"bits": int(palette[1]), "output_channels": int(palette[2])}),
+            TransformSpec(kind="cast", options={"dtype": "bf16"}),
+        )
+    written = re.fullmatch(r"(\w+)(?:\((.*)\))?", part)
+    kind = written[1] if written else part
+    catalog.lookup(catalog.TRANSFORMS, kind, "transform")
+    options = dict(_option(item) for item in (written[2] or "").split(",") if item.strip()) if written else {}
+    return (TransformSpec(kind=kind, options=options),)
+
+
+def _option(written: str) -> tuple[str, str | int | float | bool]:
+    key, _, value = (piece.strip() for piece in written.partition("="))
+    with contextlib.suppress(ValueError):
+        parsed = json.loads(value)
+        if isinstance(parsed, (bool, int, float)):
+            return key, parsed
+    return key, value
+
+
+def _file_name(short: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", short).strip("-") or "variant"
+
+
+@dataclass
+class LoadedModel:
+    """A model in this process: a session and its tokenizer. Use it as a context manager, or call `close`."""
+
+    session: Session
+    tokenizer: Tokenizer
+
+    def generate(self, prompt: str, new_tokens: int = 64) -> str:
+        """Greedy continuation of `prompt`, without the prompt."""
+        return "".join(self.stream(prompt, new_tokens))
+
+    def stream(self, prompt: str, new_tokens: int = 64) -> Iterator[str]:
+        """The continuation piece by piece; a character is given when it is whole."""
+        from assay.run.decoding.greedy import greedy_steps
+
+        pieces = self.tokenizer.stream()
+        ids = self.tokenizer.encode(prompt)
+        for token in greedy_steps(self.session, ids, new_tokens, eos_ids=self.tokenizer.eos_ids):
+            yield pieces.push(token)
+        yield pieces.flush()
+
+    def logits(self, token_ids: Sequence[int]) -> LogitArray:
+        """Logits at every position, float32 `[T, V]`."""
+        import numpy as np
+
+        return self.session.logits(np.asarray([token_ids], dtype=np.int64))[0]
+
+    def close(self) -> None:
+        """Free the weights."""
+        self.session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def load(
+    model: str,
+    variant: str | StudyVariant = "fp32",
+    *,
+    runtime: str = "torch",
+    context: int = 2048,
+    threads: int = 0,
+    store: Path = DEFAULT_STORE,
+) -> LoadedModel:
+    """Build a variant (or take it from the cache) and load it into this process.
+
+    Args:
+        model: a name of the catalog, a .gguf file, a directory, a nanoGPT checkpoint.
+        variant: a variant or its short form (see `variant_of`).
+        runtime: which runtime of the catalog.
+        context: positions of the KV cache; at most the model's own.
+        threads: 0 means as many as the process may use.
+        store: the directory that keeps artifacts.
+
+    Raises:
+        AssayError: the model or the variant cannot be built or loaded here.
+    """
+    wanted = variant_of(variant) if isinstance(variant, str) else variant
+    adapter = catalog.runtime(runtime)
+    target = Target(runtime=runtime, format=catalog.RUNTIMES[runtime].format, threads=threads)
+    artifact_directory, checkpoint = build(model, wanted.transforms, target.format, store)
+    artifact = catalog.exporter(target.format).read_artifact(artifact_directory)
+    session = adapter.open_session(
+        artifact_directory,
+        target,
+        wanted.decoding,
+        capacity=min(context, artifact.contract.context_length),
+        batch=1,
+    )
+    return LoadedModel(session, checkpoint.tokenizer())
+
+
+def build(model: str, transforms: Sequence[TransformSpec], format_name: str, store: Path) -> tuple[Path, Any]:
+    """Build an artifact in this process, or find it in the cache: its directory, and the open checkpoint.
+
+    Raises:
+        AssayError: the model cannot be read or a transform cannot be applied.
+    """
+    checkpoint = catalog.open_checkpoint(model)
+    directory, _ = find_or_build(
+        checkpoint, tuple(transforms), format_name, ArtifactCache(open_store(store).artifacts_directory)
+    )
+    return directory, checkpoint
+
+
+def build_to(
+    model: str, short: str, output: Path, *, format_name: str = "torch", store: Path = DEFAULT_STORE
+) -> Artifact:
+    """Build a variant from its short form and copy it to `output`, which must not exist or be empty.
+
+    Raises:
+        InputError: `output` is a file or holds files.
+        AssayError: the model cannot be read or a transform cannot be applied.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(
+            f"The output {str(output)!r} was asked for", "it exists already", "Name a directory that does not exist"
+        )
+    directory, _ = build(model, transforms_of(short), format_name, store)
+    with as_store_error(f"writing an artifact to {output}", output):
+        shutil.copytree(directory, output, dirs_exist_ok=True)
+    artifact: Artifact = catalog.exporter(format_name).read_artifact(output)
+    return artifact
+
+
+def stored_result(store: Path, study: str | None = None) -> Result:
+    """The newest result of a store, or the newest of a study by its name or the first digits of its digest.
+
+    Raises:
+        StoreError: the store cannot be read.
+        InputError: it holds no such result.
+    """
+    if not store.is_dir():
+        raise InputError(
+            f"A result in {str(store)!r} was asked for", "there is no such store", "Run a study first, or name --store"
+        )
+    results = open_store(store).results()
+    found = [r for r in results if study is None or r.name == study or (len(study) >= 6 and r.study.startswith(study))]
+    if not found:
+        names = ", ".join(dict.fromkeys(r.name for r in results)) or "none"
+        raise InputError(
+            f"A result of {study or 'any study'!r} was asked for", f"the store has results of: {names}",
+            "Name one of them, or run a study",
+        )  # fmt: skip
+    return found[-1]
+
+
+def rounds_of(store: Path, result: Result) -> tuple[Round, ...]:
+    """The rounds behind a stored result."""
+    return open_store(store).rounds(result.study)
+
+
+def ceilings_of(store: Path, result: Result) -> Ceilings | None:
+    """What the result's machine can do at best, where `assay doctor --measure` was run on it."""
+    return open_store(store).ceilings(result.environment.machine.content_digest)
+
+
+__all__ = [
+    "Decoding",
+    "LoadedModel",
+    "Result",
+    "Study",
+    "StudyVariant",
+    "build",
+    "build_to",
+    "ceilings_of",
+    "compare",
+    "comparison_study",
+    "load",
+    "rounds_of",
+    "run",
+    "stored_result",
+    "transforms_of",
+    "variant_of",
+]

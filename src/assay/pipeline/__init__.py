@@ -1,0 +1,1 @@
+"""The order of the stages: build, quality, rounds, verdict. Only this package and the worker know it."""

@@ -1,0 +1,118 @@
+"""What Assay knows, as lists: models, families, transforms, runtimes, metrics, checks, stored studies."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import MappingProxyType
+
+from pydantic import BaseModel
+
+from assay import catalog
+from assay.core.errors import CheckpointError
+from assay.core.metrics import METRICS
+from assay.core.study import Study
+from assay.judge.checks import runner
+from assay.keep.artifacts import ArtifactCache
+from assay.keep.store import open_store
+
+Entry = dict[str, str]
+"""One line of a list: column names and texts."""
+
+
+def entries(what: str, store: Path) -> list[Entry]:
+    """The entries of one list of `LISTS`."""
+    return list(LISTS[what](store))
+
+
+def _models(_: Path) -> Iterator[Entry]:
+    for name, entry in catalog.MODELS.items():
+        try:
+            where = str(catalog.locate_model(name))
+        except CheckpointError:
+            where = f"not installed: {entry.install}"
+        yield {"name": name, "about": entry.about, "where": where}
+
+
+def _families(_: Path) -> Iterator[Entry]:
+    for name, module in catalog.FAMILIES.items():
+        yield {"name": name, "module": module, "checked against": catalog.FAMILY_CHECKS[name]}
+
+
+def _transforms(_: Path) -> Iterator[Entry]:
+    for name, module in catalog.TRANSFORMS.items():
+        if importlib.util.find_spec("torch") is None:
+            yield {"name": name, "options": "(install assay[torch] to see them)", "module": module}
+            continue
+        fields = catalog.transform(name).Options.model_fields
+        options = ", ".join(f"{key}={field.get_default()!r}" if not field.is_required() else f"{key} (required)"
+                            for key, field in fields.items())  # fmt: skip
+        yield {"name": name, "options": options, "module": module}
+
+
+def _runtimes(_: Path) -> Iterator[Entry]:
+    for name, entry in catalog.RUNTIMES.items():
+        found = importlib.util.find_spec(entry.package) is not None
+        state = "installed" if found else f"not installed: pip install 'assay[{entry.extra}]'"
+        yield {"name": name, "format": entry.format, "package": entry.package, "state": state}
+
+
+def _workloads(_: Path) -> Iterator[Entry]:
+    for name, (module, _driver) in catalog.WORKLOADS.items():
+        yield {"name": name, "module": module}
+
+
+def _metrics(_: Path) -> Iterator[Entry]:
+    for metric in METRICS.values():
+        yield {"name": metric.name, "unit": metric.unit, "better": metric.better, "about": metric.title}
+
+
+def _checks(_: Path) -> Iterator[Entry]:
+    for check in runner.all_checks():
+        yield {"name": check.NAME, "rules": ", ".join(check.RULES), "about": check.SUMMARY}
+
+
+def _studies(store: Path) -> Iterator[Entry]:
+    if not store.is_dir():
+        return
+    kept = open_store(store)
+    for study in kept.studies():
+        rounds = len(kept.rounds(study.digest))
+        yield {"name": study.name, "digest": study.digest[:12], "rounds": str(rounds), "started": study.created_utc}
+
+
+def _artifacts(store: Path) -> Iterator[Entry]:
+    if not store.is_dir():
+        return
+    for digest, size in ArtifactCache(open_store(store).artifacts_directory).sizes_bytes().items():
+        yield {"digest": digest, "megabytes": f"{size / 1e6:.1f}"}
+
+
+def _study_keys(_: Path) -> Iterator[Entry]:
+    yield from _keys(Study, "")
+
+
+def _keys(record: type[BaseModel], prefix: str) -> Iterator[Entry]:
+    for name, field in record.model_fields.items():
+        default = "required" if field.is_required() else repr(field.get_default(call_default_factory=True))
+        kind = str(field.annotation).replace("assay.core.", "")
+        yield {"key": f"{prefix}{name}", "type": kind, "default": default}
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _keys(field.annotation, f"{prefix}{name}.")
+
+
+LISTS: MappingProxyType[str, Callable[[Path], Iterator[Entry]]] = MappingProxyType(
+    {
+        "models": _models,
+        "families": _families,
+        "transforms": _transforms,
+        "runtimes": _runtimes,
+        "workloads": _workloads,
+        "metrics": _metrics,
+        "checks": _checks,
+        "studies": _studies,
+        "artifacts": _artifacts,
+        "study-keys": _study_keys,
+    }
+)

@@ -1,0 +1,149 @@
+"""From the evidence of a study to its result: rows, comparisons, findings, verdicts. It measures nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from assay.core.records import (
+    Absent,
+    Comparison,
+    Estimate,
+    Measured,
+    Outcome,
+    Quality,
+    Result,
+    Row,
+)
+from assay.core.study import Gate, Study
+from assay.judge.checks.base import Subject
+from assay.judge.checks.runner import run_checks
+from assay.judge.evidence import compare, summarise
+from assay.judge.verdict import verdict
+from assay.pipeline.plan import NULL_NAME, BuiltRow
+from assay.pipeline.study_run import SPEED_METRICS, Evidence
+
+_LOAD_METRICS = ("load_s", "first_call_s")
+
+
+def judge(evidence: Evidence) -> Result:
+    """Judge a study as far as it has come."""
+    baseline = next((row.name for row in evidence.rows if row.plan.role == "baseline"), "")
+    quality = {measured.variant: measured for measured in evidence.quality}
+    rows = tuple(_row(evidence, row, quality.get(row.name)) for row in evidence.rows) + tuple(
+        Row(
+            name=unbuilt.plan.name,
+            role=unbuilt.plan.role,
+            artifact=Absent(reason=unbuilt.outcome.message),
+            metrics={},
+            outcome=unbuilt.outcome,
+        )
+        for unbuilt in evidence.unbuilt
+    )
+    comparisons = tuple(
+        comparison
+        for row in evidence.rows
+        if row.name != baseline
+        for comparison in _compare_with_baseline(evidence, row.name, baseline)
+    )
+    null = tuple(_compare_with_baseline(evidence, NULL_NAME, baseline)) if _has_null(evidence) else ()
+    subject = Subject(
+        rows=rows,
+        rounds=evidence.rounds,
+        quality=evidence.quality,
+        comparisons=comparisons,
+        null_estimates=null,
+        environment=evidence.environment,
+        source=evidence.source,
+    )
+    findings, not_checked = run_checks(subject)
+    verdicts = tuple(verdict(row, comparisons, quality.get(row.name), evidence.study.gate, findings) for row in rows)
+    return Result(
+        study=evidence.digest,
+        name=evidence.study.name,
+        model=evidence.source,
+        text=evidence.tokens.description,
+        created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        elapsed_s=evidence.elapsed_s,
+        rows=rows,
+        comparisons=comparisons,
+        quality=evidence.quality,
+        verdicts=verdicts,
+        findings=findings,
+        not_checked=not_checked,
+        null_estimates=null,
+        environment=evidence.environment,
+        gate=_gate_bounds(evidence.study.gate),
+        complete=evidence.complete,
+    )
+
+
+def _has_null(evidence: Evidence) -> bool:
+    return any(NULL_NAME in measured.order for measured in evidence.rounds)
+
+
+def _compare_with_baseline(evidence: Evidence, variant: str, baseline: str) -> list[Comparison]:
+    policy = evidence.study.measure
+    questions = [(SPEED_METRICS[w.kind], w.name) for w in evidence.workloads if w.kind in SPEED_METRICS]
+    questions += [("load_s", w.name) for w in evidence.workloads if w.kind == "load"]
+    return [
+        compare(
+            evidence.rounds,
+            metric,
+            workload,
+            variant,
+            baseline,
+            margin=policy.margin,
+            alpha=policy.alpha,
+            min_rounds=policy.min_rounds,
+        )
+        for metric, workload in questions
+    ]
+
+
+def _row(evidence: Evidence, row: BuiltRow, quality: Quality | None) -> Row:
+    metrics: dict[str, Measured | Estimate] = {
+        "weight_bytes": float(row.artifact.weight_bytes),
+        "bits_per_weight": row.artifact.bits_per_weight,
+        "resident_weight_bytes": float(row.artifact.resident_weight_bytes),
+        **summarise(evidence.rounds, row.name),
+        **(quality.metrics if quality else _absent_quality(evidence.study)),
+    }
+    notes = [note for change in row.artifact.changes for note in change.notes]
+    return Row(
+        name=row.name,
+        role=row.plan.role,
+        artifact=row.artifact,
+        metrics=metrics,
+        outcome=_outcome(evidence, row.name, quality),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _absent_quality(study: Study) -> Mapping[str, Absent]:
+    asked = study.quality.tokens > 0
+    reason = Absent(reason="not measured yet" if asked else "the study asks for no quality (quality.tokens = 0)")
+    return dict.fromkeys(("perplexity", "kl_nats", "top1_agreement", "psnr_db"), reason)
+
+
+def _outcome(evidence: Evidence, name: str, quality: Quality | None) -> Outcome:
+    """The worst of a row's runs, as k of n attempts; a row that ran at least once is ok with its attempts."""
+    outcomes = [
+        run.outcome
+        for measured in evidence.rounds
+        for run in measured.runs
+        if run.variant == name and run.workload.kind == "load"
+    ]
+    if quality is not None and quality.outcome.kind != "ok":
+        outcomes.append(quality.outcome)
+    failures = [outcome for outcome in outcomes if outcome.kind != "ok"]
+    if not outcomes:
+        return Outcome(kind="ok", message="not measured yet")
+    counts = {"attempts": len(outcomes), "successes": len(outcomes) - len(failures)}
+    if failures:
+        return failures[-1].model_copy(update=counts)
+    return Outcome(kind="ok", **counts)
+
+
+def _gate_bounds(gate: Gate) -> Mapping[str, float]:
+    return {name: float(bound) for name, bound in gate.model_dump().items() if bound is not None}

@@ -1,0 +1,269 @@
+"""Rounds: fresh workers of all variants, alive together, taking turns in an order drawn anew every time.
+
+Specification: the procedure of paired, interleaved blocks with the round as the statistical unit. It refuses to run two
+workers at once on the same cores while anything is timed.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from assay.core.records import (
+    Absent,
+    Environment,
+    Load,
+    Memory,
+    Outcome,
+    Round,
+    Run,
+    Samples,
+    Scalar,
+    Workload,
+)
+from assay.core.study import MeasurePolicy
+from assay.judge.stats.steady import SteadyState
+from assay.pipeline.plan import BuiltRow, Tokens
+from assay.pipeline.processes import Reply, WorkerFailed, WorkerProcess
+
+_SHARE_OF_WARMUP = 0.4
+_SUSPECT_S = 0.2
+"""A first call shorter than this says little about the next one: a block is sized by the second."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What stays the same over the rounds of a study."""
+
+    study: str
+    policy: MeasurePolicy
+    rows: tuple[BuiltRow, ...]
+    tokens: Tokens
+    capacity: int
+    surroundings: Callable[[Load, Load], Environment]
+    """Makes the environment of a run from the load before and after it."""
+    load_now: Callable[[], Load]
+
+
+@dataclass
+class _Cell:
+    """Samples of one row on one workload, while they are taken."""
+
+    metric: str = ""
+    first_call_s: float | None = None
+    warmup: list[tuple[float, float]] = field(default_factory=list)
+    warmup_blocks: list[int] = field(default_factory=list)
+    timed: list[tuple[float, float]] = field(default_factory=list)
+    timed_blocks: list[int] = field(default_factory=list)
+    cpu: list[tuple[int, float, float]] = field(default_factory=list)
+    """Block, CPU seconds, start."""
+    settled: str = ""
+
+
+class RoundInProgress:
+    """One round: spawn, load, warm, take turns, read the facts. Use `measure`."""
+
+    def __init__(self, bench: Bench, index: int, workloads: Sequence[Workload], share_s: float) -> None:
+        self._bench = bench
+        self._index = index
+        self._workloads = [w for w in workloads if w.kind != "load"]
+        self._share_s = share_s
+        self._random = random.Random(f"{bench.policy.seed}/{bench.study}/{index}")
+        self._order = list(bench.rows)
+        self._random.shuffle(self._order)
+        self._alive: dict[str, WorkerProcess] = {}
+        self._failed: dict[str, Outcome] = {}
+        self._opened: dict[str, Reply] = {}
+        self._cells: dict[tuple[str, str], _Cell] = {}
+
+    def measure(self) -> Round:
+        """Run the whole round and return its record. A worker that fails ends its own row, not the round."""
+        before = self._bench.load_now()
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        with ExitStack() as stack:
+            self._spawn(stack)
+            for row in self._order:
+                self._ask(row.name, "open", **self._open_request(row), keep=self._opened)
+            for workload in self._random.sample(self._workloads, len(self._workloads)):
+                self._measure_workload(workload)
+            closing: dict[str, Reply] = {}
+            for row in self._order:
+                self._ask(row.name, "facts", keep=closing)
+        environment = self._bench.surroundings(before, self._bench.load_now())
+        kinds = [Workload(kind="load"), *self._workloads]
+        runs = [self._run(row, w, closing.get(row.name), environment, started) for row in self._order for w in kinds]
+        return Round(
+            study=self._bench.study, index=self._index, order=tuple(row.name for row in self._order), runs=tuple(runs)
+        )
+
+    def _spawn(self, stack: ExitStack) -> None:
+        for row in self._order:
+            self._alive[row.name] = stack.enter_context(WorkerProcess(row.name))
+            self._alive[row.name].send("import", runtime=row.target.runtime)
+        for row in self._order:
+            try:
+                self._alive[row.name].receive(self._bench.policy.timeout_s)
+            except WorkerFailed as failure:
+                self._bury(row.name, failure)
+
+    def _open_request(self, row: BuiltRow) -> dict[str, object]:
+        return {
+            "directory": str(row.directory),
+            "target": row.target.model_dump(mode="json"),
+            "decoding": row.plan.variant.decoding.model_dump(mode="json"),
+            "capacity": self._bench.capacity,
+            "batch": max((w.batch for w in self._workloads), default=1),
+            "tokens": str(self._bench.tokens.path),
+        }
+
+    def _ask(self, name: str, do: str, *, keep: dict[str, Reply], **arguments: object) -> Reply | None:
+        worker = self._alive.get(name)
+        if worker is None:
+            return None
+        try:
+            answer = worker.ask(do, self._bench.policy.timeout_s, **arguments)
+        except WorkerFailed as failure:
+            self._bury(name, failure)
+            return None
+        keep[name] = answer
+        return answer
+
+    def _bury(self, name: str, failure: WorkerFailed) -> None:
+        self._failed[name] = failure.outcome
+        self._alive.pop(name).close(patience_s=0.0)
+
+    # ---------------------------------------------------------------------------------------- one workload
+
+    def _measure_workload(self, workload: Workload) -> None:
+        started = time.monotonic()
+        share_s = self._share_s / len(self._workloads)
+        for row in self._order:
+            cell = self._cells[row.name, workload.name] = _Cell()
+            first = self._ask(row.name, "first_call", workload=workload.model_dump(mode="json"), keep={})
+            if first is not None:
+                cell.first_call_s = first["seconds"]
+        call_s = self._warm_up(workload, share_s)
+        if not call_s:
+            return
+        calls = max(1, math.ceil(self._bench.policy.block_s / min(call_s.values())))
+        turn_s = calls * sum(call_s.values())
+        left_s = share_s - (time.monotonic() - started)
+        turns = max(1, min(self._bench.policy.turns, int(left_s / turn_s)))
+        for turn in range(turns):
+            if turn and time.monotonic() - started > share_s:
+                break
+            for row in self._random.sample(self._order, len(self._order)):
+                self._block(row.name, workload, calls, turn)
+
+    def _warm_up(self, workload: Workload, share_s: float) -> dict[str, float]:
+        """Call until each variant is settled; return the seconds of a settled call by variant."""
+        cap_s = min(self._bench.policy.warmup_cap_s, _SHARE_OF_WARMUP * share_s / len(self._order))
+        call_s: dict[str, float] = {}
+        for row in self._order:
+            cell = self._cells[row.name, workload.name]
+            detector = SteadyState(cap_s=cap_s)
+            calls, block = 1, 0
+            while row.name in self._alive and not (detector.settled or detector.no_steady_state):
+                seconds = self._block(row.name, workload, calls, block, warming=True)
+                if seconds:
+                    calls = max(1, math.ceil(self._bench.policy.block_s / statistics.median(seconds)))
+                    detector.add(statistics.median(seconds), sum(seconds))
+                    block += 1
+            if row.name in self._alive:
+                cell.settled = detector.describe()
+                call_s[row.name] = statistics.median([value for _, value in cell.warmup[-5:]])
+        return call_s
+
+    def _block(self, name: str, workload: Workload, calls: int, block: int, warming: bool = False) -> list[float]:
+        answer = self._ask(name, "block", workload=workload.model_dump(mode="json"), calls=calls, keep={})
+        if answer is None:
+            return []
+        cell = self._cells[name, workload.name]
+        cell.metric = answer["metric"]
+        pairs = list(zip(answer["started_s"], answer["seconds"], strict=True))
+        if warming:
+            cell.warmup += pairs
+            cell.warmup_blocks += [block] * len(pairs)
+        else:
+            cell.timed += pairs
+            cell.timed_blocks += [block] * len(pairs)
+            cell.cpu.append((block, answer["cpu_s"], pairs[0][0]))
+        return list(answer["seconds"])
+
+    # ---------------------------------------------------------------------------------------- the records
+
+    def _run(
+        self, row: BuiltRow, workload: Workload, closing: Reply | None, environment: Environment, started: str
+    ) -> Run:
+        facts: dict[str, Scalar] = {}
+        opened = self._opened.get(row.name)
+        source = closing or opened
+        if source is not None:
+            facts = {key: tuple(value) if isinstance(value, list) else value for key, value in source["facts"].items()}
+        samples: list[Samples] = []
+        if workload.kind == "load":
+            if opened is not None:
+                samples.append(Samples(metric="load_s", values=(opened["load_s"],)))
+        else:
+            cell = self._cells.get((row.name, workload.name), _Cell())
+            samples = _samples_of(cell)
+            if cell.settled:
+                facts["warm_up"] = cell.settled
+        return Run(
+            id=uuid.uuid4().hex,
+            study=self._bench.study,
+            round=self._index,
+            variant=row.name,
+            artifact=row.artifact.digest,
+            target=row.target,
+            decoding=row.plan.variant.decoding,
+            workload=workload,
+            samples=tuple(samples),
+            facts=facts,
+            environment=environment,
+            memory=_memory_of(closing),
+            outcome=self._failed.get(row.name, Outcome(kind="ok")),
+            started_utc=started,
+        )
+
+
+def _samples_of(cell: _Cell) -> list[Samples]:
+    samples = []
+    if cell.first_call_s is not None:
+        samples.append(Samples(metric="first_call_s", values=(cell.first_call_s,)))
+    if cell.timed or cell.warmup:
+        pairs = cell.warmup + cell.timed
+        before_first_turn = -1 - max(cell.warmup_blocks, default=0)
+        samples.append(
+            Samples(
+                metric=cell.metric,
+                values=tuple(value for _, value in pairs),
+                started_s=tuple(start for start, _ in pairs),
+                block=(*(before_first_turn + block for block in cell.warmup_blocks), *cell.timed_blocks),
+                warmup=len(cell.warmup),
+            )
+        )
+    if cell.cpu:
+        samples.append(
+            Samples(
+                metric="cpu_s",
+                values=tuple(cpu_s for _, cpu_s, _ in cell.cpu),
+                block=tuple(block for block, _, _ in cell.cpu),
+                started_s=tuple(start for _, _, start in cell.cpu),
+            )
+        )
+    return samples
+
+
+def _memory_of(closing: Mapping[str, object] | None) -> Memory:
+    if closing is not None:
+        return Memory.model_validate(closing["memory"])
+    gone = Absent(reason="the worker ended before its memory was read")
+    return Memory(**dict.fromkeys(Memory.model_fields, gone))

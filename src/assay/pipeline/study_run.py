@@ -1,0 +1,420 @@
+"""A study from its file to its result: build, quality, rounds, verdict. It repeats nothing that the store holds.
+
+It refuses to run one study twice at once on one store.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from assay.core.canonical import digest
+from assay.core.errors import RunError
+from assay.core.records import (
+    MEASURED,
+    Absent,
+    Artifact,
+    Environment,
+    Estimate,
+    Load,
+    Machine,
+    ModelSource,
+    Outcome,
+    Quality,
+    Round,
+    Workload,
+)
+from assay.core.study import Study
+from assay.judge.evidence import compare
+from assay.keep.store import Store
+from assay.pipeline.plan import (
+    NULL_NAME,
+    BuiltRow,
+    PlannedRow,
+    Tokens,
+    UnbuiltRow,
+    capacity_needed,
+    measured_workloads,
+    plan_rows,
+    study_digest,
+    target_of,
+    tokens_needed,
+)
+from assay.pipeline.processes import WorkerFailed, WorkerProcess
+from assay.pipeline.rounds import Bench, RoundInProgress
+from assay.run.measure import environment as surroundings
+
+PACKAGES = ("assay", "torch", "numpy")
+"""Packages whose versions change speed."""
+
+SPEED_METRICS = {"prefill": "prefill_tok_per_s", "decode": "decode_tok_per_s", "generate": "end_to_end_s"}
+"""The metric that decides a workload."""
+
+_TARGET_ROUNDS = 10
+_FIRST_ROUND_OVERHEAD_S = 8.0
+_FINAL = frozenset({"unsupported", "plan_failed", "out_of_memory"})
+_ATTEMPTS = 3
+_BUILD_TIMEOUT_S = 3600.0
+
+
+class Progress(Protocol):
+    """What a stage tells whoever watches; silent while anything is timed."""
+
+    def stage(self, title: str, total: float) -> None:
+        """A stage of `total` steps begins."""
+
+    def advance(self, done: float) -> None:
+        """So many steps of the stage are done."""
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that was measured in a study, before it is judged."""
+
+    study: Study
+    digest: str
+    source: ModelSource
+    tokens: Tokens
+    rows: tuple[BuiltRow, ...]
+    unbuilt: tuple[UnbuiltRow, ...]
+    workloads: tuple[Workload, ...]
+    rounds: tuple[Round, ...]
+    quality: tuple[Quality, ...]
+    environment: Environment
+    elapsed_s: float
+    complete: bool
+
+
+class StudyRun:
+    """Carries a study through build, quality and rounds. Use `measure`, then judge its evidence."""
+
+    def __init__(self, study: Study, store: Store, progress: Progress) -> None:
+        self._study = study
+        self._store = store
+        self._progress = progress
+        self._started = time.monotonic()
+        self._deadline = self._started + study.measure.budget_s
+        self._machine: Machine = surroundings.machine()
+        self._packages = surroundings.package_versions(PACKAGES)
+        self._load_before: Load = surroundings.load()
+
+    def measure(self) -> Iterator[Evidence]:
+        """Yield the evidence after each stage that adds to it, the last one complete; what was yielded stays usable.
+
+        Raises:
+            AssayError: the study cannot be carried out as it is written.
+        """
+        planned = plan_rows(self._study)
+        model = str(self._study.model)
+        with WorkerProcess("build") as worker:
+            source, tokens = self._prepare(worker, model)
+            rows, unbuilt = self._build(worker, model, planned)
+        key = study_digest(self._study, source, tokens, self._machine, self._packages)
+        workloads = measured_workloads(self._study, tokens)
+        with self._store.lock(key):
+            self._store.add_study(key, self._study.name, self._study.to_json())
+
+            def evidence(quality: Sequence[Quality], complete: bool) -> Evidence:
+                return Evidence(
+                    study=self._study,
+                    digest=key,
+                    source=source,
+                    tokens=tokens,
+                    rows=rows,
+                    unbuilt=unbuilt,
+                    workloads=workloads,
+                    rounds=self._store.rounds(key),
+                    quality=tuple(quality),
+                    environment=self._environment(self._load_before, surroundings.load()),
+                    elapsed_s=time.monotonic() - self._started,
+                    complete=complete,
+                )
+
+            quality: list[Quality] = []
+            for measured in self._quality(model, rows, tokens):
+                quality.append(measured)
+                yield evidence(quality, complete=False)
+            decided = False
+            for decided in self._rounds(key, rows, workloads, tokens):
+                yield evidence(quality, complete=False)
+            yield evidence(quality, complete=decided)
+
+    def _environment(self, before: Load, after: Load) -> Environment:
+        threads = self._study.threads or self._machine.usable_cpus
+        return surroundings.environment(before, after, threads, self._packages)
+
+    # ------------------------------------------------------------------------------------------------ build
+
+    def _prepare(self, worker: WorkerProcess, model: str) -> tuple[ModelSource, Tokens]:
+        self._progress.stage("reading the model", 2)
+        try:
+            inspected = worker.ask("inspect", _BUILD_TIMEOUT_S, model=model)
+            self._progress.advance(1)
+            source = ModelSource.from_json(json.dumps(inspected["source"]))
+            at_least = tokens_needed(self._study)
+            name = digest([source.digest, self._study.quality.text, at_least, self._study.measure.seed])
+            path = self._store.directory / "tokens" / f"{name}.json"
+            told = worker.ask(
+                "tokens",
+                _BUILD_TIMEOUT_S,
+                model=model,
+                text=self._study.quality.text,
+                at_least=at_least,
+                path=str(path),
+                seed=self._study.measure.seed,
+            )
+        except WorkerFailed as failure:
+            raise RunError(
+                f"The model {model!r} was asked for", failure.outcome.message, "Check the file, and the memory left"
+            ) from None
+        self._progress.advance(2)
+        tokens = Tokens(path, told["tokens"], told["description"], told["text_digest"], bool(told["source"]))
+        return source, tokens
+
+    def _build(
+        self, worker: WorkerProcess, model: str, planned: Sequence[PlannedRow]
+    ) -> tuple[tuple[BuiltRow, ...], tuple[UnbuiltRow, ...]]:
+        rows: list[BuiltRow] = []
+        unbuilt: list[UnbuiltRow] = []
+        self._progress.stage("building", len(planned))
+        for done, plan in enumerate(planned, start=1):
+            target = target_of(self._study, plan.runtime)
+            try:
+                built = worker.ask(
+                    "build",
+                    _BUILD_TIMEOUT_S,
+                    model=model,
+                    transforms=[spec.model_dump(mode="json") for spec in plan.variant.transforms],
+                    format=target.format,
+                    cache=str(self._store.artifacts_directory),
+                )
+            except WorkerFailed as failure:
+                unbuilt.append(UnbuiltRow(plan, failure.outcome))
+                if not failure.alive:
+                    raise RunError(
+                        f"The variant {plan.name!r} was to be built", failure.outcome.message, "Free some memory"
+                    ) from None
+            else:
+                artifact = Artifact.from_json(json.dumps(built["artifact"]))
+                rows.append(BuiltRow(plan, artifact, Path(built["directory"]), target))
+            self._progress.advance(done)
+        return tuple(rows), tuple(unbuilt)
+
+    # ------------------------------------------------------------------------------------------------ quality
+
+    def _quality(self, model: str, rows: Sequence[BuiltRow], tokens: Tokens) -> Iterator[Quality]:
+        """Measure the quality of each row once; the reference first, in processes that time nothing."""
+        plan = self._study.quality
+        reference = next((row for row in rows if row.plan.variant.name == self._study.reference), None)
+        if plan.tokens == 0 or reference is None:
+            return
+        key = digest([plan.model_dump(mode="json"), tokens.digest, reference.artifact.digest, self._machine.cpu_model
+                      if isinstance(self._machine.cpu_model, str) else ""])  # fmt: skip
+        known = {measured.artifact: measured for measured in self._store.quality(key)}
+        missing = [row for row in rows if row.artifact.digest not in known]
+        yield from (_renamed(known[row.artifact.digest], row) for row in rows if row.artifact.digest in known)
+        if not missing:
+            return
+        self._progress.stage("quality", len(missing))
+        with self._scratch(key) as logits:
+            order = [reference, *(row for row in missing if row.artifact.digest != reference.artifact.digest)]
+            for done, row in enumerate(order):
+                measured = self._quality_of(model, row, reference, logits, tokens, key, done)
+                self._progress.advance(done + 1)
+                if row.artifact.digest not in known:
+                    self._store.add_quality(measured)
+                    yield measured
+
+    def _quality_of(
+        self, model: str, row: BuiltRow, reference: BuiltRow, logits: Path, tokens: Tokens, key: str, done: int
+    ) -> Quality:
+        plan = self._study.quality
+        timeout_s = self._study.measure.timeout_s
+        metrics: dict[str, Any] = {}
+        scored, outcome = 0, Outcome(kind="ok")
+        text: str | Absent = Absent(reason="no sample was asked for")
+        try:
+            with WorkerProcess(row.name) as worker:
+                worker.ask(
+                    "open",
+                    timeout_s,
+                    directory=str(row.directory),
+                    target=row.target.model_dump(mode="json"),
+                    decoding=row.plan.variant.decoding.model_dump(mode="json"),
+                    capacity=capacity_needed(self._study),
+                    batch=1,
+                    tokens=str(tokens.path),
+                )
+                answer = worker.ask(
+                    "quality",
+                    timeout_s,
+                    notify=lambda part, whole: self._progress.advance(done + 0.95 * part / whole),
+                    context=min(plan.context, row.artifact.contract.context_length),
+                    at_least=plan.tokens,
+                    reference=str(logits),
+                    is_reference=row is reference,
+                    has_text=tokens.is_text,
+                )
+                metrics = {name: _measured(value) for name, value in answer["metrics"].items()}
+                scored = answer["tokens"]
+                if plan.sample_tokens and tokens.is_text:
+                    text = worker.ask(
+                        "generate", timeout_s, model=model, prompt=plan.sample_prompt, new_tokens=plan.sample_tokens
+                    )["text"]
+                elif plan.sample_tokens:
+                    text = Absent(reason=f"no tokenizer: {tokens.description}")
+        except WorkerFailed as failure:
+            outcome = failure.outcome
+            text = Absent(reason=outcome.message)
+        return Quality(
+            study=key,
+            variant=row.name,
+            artifact=row.artifact.digest,
+            target=row.target,
+            reference=reference.name,
+            text=tokens.description,
+            text_digest=tokens.digest,
+            tokens=scored,
+            context=min(plan.context, row.artifact.contract.context_length),
+            metrics=metrics,
+            sample_prompt=plan.sample_prompt,
+            sample_text=text,
+            outcome=outcome,
+        )
+
+    @contextmanager
+    def _scratch(self, key: str) -> Iterator[Path]:
+        """The file of the reference's logits; it lives as long as the stage."""
+        path = self._store.directory / "scratch" / f"{key}.logits"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield path
+        finally:
+            for leftover in path.parent.glob(f"{key}.*"):
+                leftover.unlink(missing_ok=True)
+
+    # ------------------------------------------------------------------------------------------------ rounds
+
+    def _rounds(
+        self, key: str, rows: Sequence[BuiltRow], workloads: Sequence[Workload], tokens: Tokens
+    ) -> Iterator[bool]:
+        """Take rounds until every cell is decided or the budget is spent; yield whether all is decided."""
+        policy = self._study.measure
+        baseline = next((row for row in rows if row.plan.role == "baseline"), None)
+        everyone = (*rows, _null_row(baseline)) if policy.null_variant and baseline else tuple(rows)
+        timed = [workload for workload in workloads if workload.kind != "load"]
+        overhead_s = _FIRST_ROUND_OVERHEAD_S
+        self._progress.stage("measuring", policy.max_rounds)
+        while True:
+            rounds = self._store.rounds(key)
+            gone = _given_up(rounds)
+            undecided = self._undecided(rounds, [row for row in rows if row.name not in gone], timed)
+            self._progress.advance(len(rounds))
+            if not undecided or len(rounds) >= policy.max_rounds or set(gone) >= {row.name for row in everyone}:
+                yield not undecided
+                return
+            wanted = max(_TARGET_ROUNDS - len(rounds), 1) if len(rounds) < _TARGET_ROUNDS else 1
+            left_s = self._deadline - time.monotonic()
+            share_s = max(left_s / wanted - overhead_s, 0.0)
+            if left_s < overhead_s + self._shortest_round_s(rounds):
+                yield False
+                return
+            bench = Bench(
+                study=key,
+                policy=policy,
+                rows=tuple(row for row in everyone if row.name not in gone),
+                tokens=tokens,
+                capacity=capacity_needed(self._study),
+                surroundings=self._environment,
+                load_now=surroundings.load,
+            )
+            begun = time.monotonic()
+            measured = RoundInProgress(bench, len(rounds), undecided, share_s).measure()
+            overhead_s = max(time.monotonic() - begun - _timed_s(measured), 1.0)
+            self._store.add_round(measured)
+            yield False
+
+    def _undecided(
+        self, rounds: Sequence[Round], rows: Sequence[BuiltRow], timed: Sequence[Workload]
+    ) -> list[Workload]:
+        """Workloads in which some candidate's speed is not yet decided; all of them before the least number of rounds."""
+        policy = self._study.measure
+        if len(rounds) < policy.min_rounds:
+            return list(timed)
+        baseline = next((row.name for row in rows if row.plan.role == "baseline"), "")
+        return [
+            workload
+            for workload in timed
+            if any(
+                compare(
+                    rounds,
+                    SPEED_METRICS[workload.kind],
+                    workload.name,
+                    row.name,
+                    baseline,
+                    margin=policy.margin,
+                    alpha=policy.alpha,
+                    min_rounds=policy.min_rounds,
+                ).outcome
+                == "inconclusive"
+                for row in rows
+                if row.name != baseline
+            )
+        ]
+
+    def _shortest_round_s(self, rounds: Sequence[Round]) -> float:
+        """Timed seconds that a round takes at least: one turn of every workload, as the last round saw it."""
+        if not rounds:
+            return 0.0
+        turns = max(
+            (1 + max(samples.block) for run in rounds[-1].runs for samples in run.samples if samples.metric == "cpu_s"),
+            default=1,
+        )
+        return _timed_s(rounds[-1]) / turns
+
+
+def _timed_s(measured: Round) -> float:
+    """Seconds inside the timed turns of a round."""
+    return sum(
+        sum(samples.steady)
+        for run in measured.runs
+        for samples in run.samples
+        if samples.block and samples.metric != "cpu_s"
+    )
+
+
+def _null_row(baseline: BuiltRow) -> BuiltRow:
+    plan = PlannedRow(name=NULL_NAME, variant=baseline.plan.variant, runtime=baseline.plan.runtime, role="null")
+    return BuiltRow(plan, baseline.artifact, baseline.directory, baseline.target)
+
+
+def _given_up(rounds: Sequence[Round]) -> Mapping[str, Outcome]:
+    """Rows that are not tried again: at once where a retry cannot help, else after three failures."""
+    failures: dict[str, list[Outcome]] = {}
+    for measured in rounds:
+        for run in measured.runs:
+            if run.workload.kind == "load" and run.outcome.kind != "ok":
+                failures.setdefault(run.variant, []).append(run.outcome)
+    return {
+        name: outcomes[-1]
+        for name, outcomes in failures.items()
+        if outcomes[-1].kind in _FINAL or len(outcomes) >= _ATTEMPTS
+    }
+
+
+def _renamed(known: Quality, row: BuiltRow) -> Quality:
+    return known.model_copy(update={"variant": row.name})
+
+
+def _measured(value: Any) -> float | Absent | Estimate:
+    if isinstance(value, Mapping) and "method" in value:
+        return Estimate.model_validate(value)
+    return MEASURED.validate_python(value)

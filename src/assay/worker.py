@@ -1,0 +1,323 @@
+"""One run in a clean process: reads requests as JSON lines on standard input and answers on standard output.
+
+It refuses to share its answers with anything else: whatever an engine prints goes to standard error. It ends when its
+parent does, and it computes no statistics.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from assay import catalog
+from assay.core.canonical import digest
+from assay.core.errors import AssayError, MissingDependencyError, StoreError, UnsupportedError
+from assay.core.records import Absent, Decoding, Estimate, Target, TransformSpec, Workload
+from assay.keep.artifacts import ArtifactCache
+from assay.run.measure.environment import package_versions
+from assay.run.measure.memory import MemoryMeter
+from assay.run.texts import load_text
+
+if TYPE_CHECKING:
+    from assay.run.session import Session
+
+Reply = dict[str, Any]
+
+_PR_SET_PDEATHSIG = 1
+TOOLCHAIN = ("assay", "torch", "numpy", "safetensors")
+"""Packages whose versions are part of an artifact's recipe."""
+
+
+class Worker:
+    """Holds at most one open checkpoint and one session, and carries out requests one after another."""
+
+    def __init__(self, notify: Callable[[Reply], None]) -> None:
+        self._notify = notify
+        self._memory = MemoryMeter()
+        self._checkpoint: tuple[str, Any] | None = None
+        self._session: Session | None = None
+        self._drivers: dict[str, Any] = {}
+        self._tokens: list[int] = []
+
+    def carry_out(self, request: Mapping[str, Any]) -> Reply:
+        """Answer one request; its `do` names the method."""
+        arguments = {key: value for key, value in request.items() if key != "do"}
+        method: Callable[..., Reply] = getattr(self, f"do_{request['do']}")
+        return method(**arguments)
+
+    # ------------------------------------------------------------------------------------------------ building
+
+    def do_inspect(self, model: str) -> Reply:
+        """What a model is: its source and its config, without building anything."""
+        checkpoint = self._open_checkpoint(model)
+        return {"source": checkpoint.source.model_dump(mode="json"), "config": dict(checkpoint.config)}
+
+    def do_build(self, model: str, transforms: list[dict[str, Any]], format: str, cache: str) -> Reply:  # noqa: A002
+        """Build an artifact, or find it in the cache; the answer says which."""
+        checkpoint = self._open_checkpoint(model)
+        specs = tuple(TransformSpec.model_validate_json(json.dumps(spec)) for spec in transforms)
+        started = time.perf_counter()
+        directory, cached = find_or_build(checkpoint, specs, format, ArtifactCache(Path(cache)))
+        artifact = catalog.exporter(format).read_artifact(directory)
+        return {
+            "artifact": artifact.model_dump(mode="json"),
+            "directory": str(directory),
+            "cached": cached,
+            "build_s": time.perf_counter() - started,
+        }
+
+    def do_tokens(self, model: str, text: str, at_least: int, path: str, seed: int) -> Reply:
+        """Write the token ids of a text to `path` as JSON, once for all variants.
+
+        A model without a tokenizer gets random ids, and the description says so.
+        """
+        checkpoint = self._open_checkpoint(model)
+        ids, description, source_digest = tokens_of(checkpoint, text, at_least, seed)
+        destination = Path(path)
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        partial = destination.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(ids))
+        partial.replace(destination)
+        return {"tokens": len(ids), "description": description, "text_digest": digest(ids), "source": source_digest}
+
+    def _open_checkpoint(self, model: str) -> Any:
+        if self._checkpoint is None or self._checkpoint[0] != model:
+            self._checkpoint = (model, catalog.open_checkpoint(model))
+        return self._checkpoint[1]
+
+    # ------------------------------------------------------------------------------------------------ running
+
+    def do_import(self, runtime: str) -> Reply:
+        """Import a runtime and nothing else. Answers with the seconds that took."""
+        started = time.perf_counter()
+        catalog.runtime(runtime)
+        return {"import_s": time.perf_counter() - started}
+
+    def do_open(self, directory: str, target: dict[str, Any], decoding: dict[str, Any], capacity: int, batch: int,
+                tokens: str) -> Reply:  # fmt: skip
+        """Load an artifact into a session. Answers with the seconds and the memory that took."""
+        self._tokens = json.loads(Path(tokens).read_text()) if tokens else []
+        asked = Target.model_validate_json(json.dumps(target))
+        runtime = catalog.runtime(asked.runtime)
+        self._memory.before_load()
+        started = time.perf_counter()
+        self._session = runtime.open_session(
+            Path(directory), asked, Decoding.model_validate_json(json.dumps(decoding)), capacity=capacity, batch=batch
+        )
+        self._session.sync()
+        load_s = time.perf_counter() - started
+        self._memory.after_load()
+        return {"load_s": load_s, "facts": dict(self._session.facts)}
+
+    def do_first_call(self, workload: dict[str, Any]) -> Reply:
+        """The first call of a workload after the load: compilation, allocation and page faults are inside."""
+        driver = self._driver(workload)
+        metric, seconds = driver.first_call()
+        return {"metric": metric, "seconds": seconds}
+
+    def do_block(self, workload: dict[str, Any], calls: int) -> Reply:
+        """One block of timed calls. Answers with starts and durations in seconds, and the CPU time of the block."""
+        driver = self._driver(workload)
+        cpu, wall = time.process_time(), time.perf_counter()
+        timed = driver.block(calls)
+        return {
+            "started_s": [start for start, _ in timed],
+            "seconds": [duration for _, duration in timed],
+            "cpu_s": time.process_time() - cpu,
+            "wall_s": time.perf_counter() - wall,
+            "metric": driver.metric,
+        }
+
+    def do_facts(self) -> Reply:
+        """Memory and facts as they are now."""
+        session = self._open_session()
+        return {
+            "facts": dict(session.facts),
+            "memory": self._memory.read(kv_cache_bytes=session.kv_cache_bytes).model_dump(mode="json"),
+        }
+
+    def _driver(self, workload: dict[str, Any]) -> Any:
+        record = Workload.model_validate_json(json.dumps(workload))
+        if record.name not in self._drivers:
+            self._drivers[record.name] = catalog.driver(self._open_session(), record, self._tokens)
+        return self._drivers[record.name]
+
+    def _open_session(self) -> Session:
+        if self._session is None:
+            raise UnsupportedError("A measurement was asked for", "no artifact is open", "Open one first")
+        return self._session
+
+    # ------------------------------------------------------------------------------------------------ quality
+
+    def do_quality(self, context: int, at_least: int, reference: str, is_reference: bool, has_text: bool) -> Reply:
+        """Score the text; the reference writes its log-probabilities to `reference`, a variant reads them there."""
+        quality = importlib.import_module("assay.run.measure.quality")
+        session = self._open_session()
+        windows = quality.windows(self._tokens, context, at_least)
+        if is_reference:
+            quality.write_reference(session, windows, Path(reference), notify=self._progress)
+        metrics = quality.measure_quality(session, windows, Path(reference), notify=self._progress)
+        if not has_text:
+            reason = Absent(reason="the tokens are random: the model has no tokenizer")
+            metrics = {name: reason if name in _NEEDS_TEXT else value for name, value in metrics.items()}
+        return {
+            "metrics": {name: _plain(value) for name, value in metrics.items()},
+            "tokens": sum(len(window) - 1 for window in windows),
+        }
+
+    def do_generate(self, model: str, prompt: str, new_tokens: int) -> Reply:
+        """Greedy text after a prompt. Answers with the ids and the text."""
+        greedy = importlib.import_module("assay.run.decoding.greedy")
+        tokenizer = self._open_checkpoint(model).tokenizer()
+        prompt_ids = tokenizer.encode(prompt)
+        ids = greedy.greedy(self._open_session(), prompt_ids, new_tokens, eos_ids=tokenizer.eos_ids)
+        return {"ids": ids, "text": tokenizer.decode(ids)}
+
+    def do_probe(self, runtime: str) -> Reply:
+        """Whether a runtime is usable here, on which devices, and why not."""
+        state = catalog.runtime(runtime).probe()
+        return {
+            "usable": state.usable,
+            "devices": list(state.devices),
+            "facts": [f"{key}: {value}" for key, value in state.facts.items()],
+            "reason": state.reason,
+        }
+
+    def do_ceilings(self, seconds: float) -> Reply:
+        """Measure what this machine can do at best."""
+        machine = importlib.import_module("assay.run.measure.machine")
+        return {"ceilings": machine.measure_ceilings(seconds).model_dump(mode="json")}
+
+    def _progress(self, done: int, total: int) -> None:
+        self._notify({"progress": [done, total]})
+
+
+_NEEDS_TEXT = frozenset({"nll_nats", "perplexity"})
+
+
+def find_or_build(
+    checkpoint: Any, specs: tuple[TransformSpec, ...], format_name: str, cache: ArtifactCache
+) -> tuple[Path, bool]:
+    """The directory of an artifact, and whether the cache had it already."""
+    exporter = catalog.exporter(format_name)
+    recipe = exporter.artifact_digest(checkpoint.source, specs, format_name, package_versions(TOOLCHAIN))
+    found = cache.find(recipe)
+    if found is not None:
+        return found, True
+    with cache.place(recipe) as temporary:
+        build_artifact(checkpoint, specs, format_name, temporary)
+    built = cache.find(recipe)
+    if built is None:
+        raise StoreError("The cache was asked for a new artifact", "it is gone", "Run one clean-up at a time")
+    return built, False
+
+
+def build_artifact(checkpoint: Any, specs: tuple[TransformSpec, ...], format_name: str, directory: Path) -> None:
+    """Build one artifact from an open checkpoint into `directory`.
+
+    Raises:
+        TransformError: wrong options, or a transform that selects nothing.
+    """
+    models = importlib.import_module("assay.build.models")
+    exporter = catalog.exporter(format_name)
+    model = models.build_model(checkpoint, catalog.family(checkpoint.config["model_type"]))
+    changes = []
+    for spec in specs:
+        module = catalog.transform(spec.kind)
+        changes.append(module.apply(model, catalog.options(spec)))
+    exporter.export(
+        model,
+        checkpoint,
+        changes=tuple(changes),
+        transforms=specs,
+        directory=directory,
+        toolchain=package_versions(TOOLCHAIN),
+    )
+
+
+def tokens_of(checkpoint: Any, text: str, at_least: int, seed: int) -> tuple[list[int], str, str]:
+    """Token ids of a text, what they are in words, and a digest of their source."""
+    from assay.core.errors import InputError, TokenizerError
+    from assay.run.workloads.tokens import random_tokens
+
+    try:
+        tokenizer = checkpoint.tokenizer()
+    except TokenizerError as error:
+        vocabulary = int(checkpoint.config["vocab_size"])
+        return random_tokens(at_least, vocabulary, seed), f"random token ids (seed {seed}): {error.found}", ""
+    passage = load_text(text)
+    ids: list[int] = tokenizer.encode(passage.text)
+    if len(ids) < at_least:
+        raise InputError(
+            f"{at_least} tokens of {text!r} were asked for",
+            f"it has {len(ids)}",
+            "Name a longer text, or ask for fewer tokens",
+        )
+    return ids, passage.title, passage.digest
+
+
+def _plain(value: float | Absent | Estimate) -> Any:
+    return value if isinstance(value, (int, float)) else value.model_dump(mode="json")
+
+
+def _failure(error: BaseException) -> Reply:
+    """What the parent is told of an exception: its class, its words, and where it was raised."""
+    if isinstance(error, AssayError):
+        kind = "unsupported" if isinstance(error, UnsupportedError) else "refused"
+        return {
+            "failure": kind,
+            "class": type(error).__name__,
+            "words": [error.asked, error.found, error.remedy],
+            "extra": [error.package, error.extra] if isinstance(error, MissingDependencyError) else [],
+        }
+    out_of_memory = isinstance(error, MemoryError) or "out of memory" in str(error).lower()
+    return {
+        "failure": "out_of_memory" if out_of_memory else "crashed",
+        "class": type(error).__name__,
+        "words": [str(error)],
+        "trace": traceback.format_exc(),
+    }
+
+
+def _end_with_parent() -> None:
+    """Ask Linux to kill this process when its parent dies; elsewhere the closed pipe ends it at the next request."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _take_standard_output() -> TextIO:
+    """Keep the real standard output for answers, and send what engines print to standard error."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    return answers
+
+
+def main() -> None:
+    """Serve requests until standard input closes."""
+    _end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = _take_standard_output()
+
+    def reply(message: Reply) -> None:
+        answers.write(json.dumps(message) + "\n")
+
+    worker = Worker(reply)
+    for line in sys.stdin:
+        try:
+            answer = {"answer": worker.carry_out(json.loads(line))}
+        except Exception as error:  # noqa: BLE001 - the outermost frame: the error becomes the run's outcome
+            answer = _failure(error)
+        reply(answer)
+
+
+if __name__ == "__main__":
+    main()
