@@ -51,17 +51,19 @@ def load_text(name_or_path: str) -> Text:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(
-            f"text {str(path)!r}",
+            f"The text {str(path)!r} was asked for",
             f"byte {error.start} is not UTF-8 ({error.reason})",
             "Convert the file to UTF-8 first",
         ) from error
     if not text.strip():
-        raise InputError(f"text {str(path)!r}", "it holds no text", "Give a UTF-8 file with some thousand words")
+        raise InputError(
+            f"The text {str(path)!r} was asked for", "it holds no text", "Give a UTF-8 file with some thousand words"
+        )
     return Text(text, path.name, "a file of the user's", hashlib.sha256(content).hexdigest())
 
 
 def _read(path: Path) -> bytes:
-    asked = f"text {str(path)!r}"
+    asked = f"The text {str(path)!r} was asked for"
     remedy = f"Give the path of a UTF-8 text file, or {PROSE!r} for the text that Assay carries"
     if path.is_dir():
         raise InputError(asked, "it is a directory", remedy)
