@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     TypeAdapter,
+    ValidationInfo,
     model_validator,
 )
 
@@ -33,12 +34,19 @@ FrozenMap = Annotated[Mapping[str, Value], AfterValidator(_freeze), PlainSeriali
 """A mapping that cannot be changed after validation."""
 
 
+def _tuples(content: Any) -> Any:
+    """JSON's arrays as tuples: what a `before` validator returns is validated strictly as Python, without arrays."""
+    if isinstance(content, list):
+        return tuple(_tuples(item) for item in content)
+    if isinstance(content, dict):
+        return {key: _tuples(item) for key, item in content.items()}
+    return content
+
+
 class Record(BaseModel):
     """Base of every record: frozen, strict, without unknown fields."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, strict=True, ser_json_inf_nan="strings"
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True, ser_json_inf_nan="strings")
 
     def to_json(self) -> str:
         """JSON text from which `from_json` makes an equal record."""
@@ -68,9 +76,11 @@ class Versioned(Record):
 
     @model_validator(mode="before")
     @classmethod
-    def _upgrade_or_refuse(cls, fields: Any) -> Any:
+    def _upgrade_or_refuse(cls, fields: Any, info: ValidationInfo) -> Any:
         if not isinstance(fields, Mapping):
             return fields
+        if info.mode == "json":
+            fields = _tuples(fields)
         found = fields.get("format_version", cls.FORMAT_VERSION)
         if not isinstance(found, int) or not 1 <= found <= cls.FORMAT_VERSION:
             raise ValueError(
@@ -125,8 +135,12 @@ class TransformSpec(Record):
 
     @model_validator(mode="before")
     @classmethod
-    def _gather_options(cls, fields: Any) -> Any:
-        if not isinstance(fields, Mapping) or "options" in fields:
+    def _gather_options(cls, fields: Any, info: ValidationInfo) -> Any:
+        if not isinstance(fields, Mapping):
+            return fields
+        if info.mode == "json":
+            fields = _tuples(fields)
+        if "options" in fields:
             return fields
         return {"kind": fields.get("kind"), "options": {k: v for k, v in fields.items() if k != "kind"}}
 
