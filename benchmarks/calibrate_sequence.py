@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     if given.write and given.paths < 1_000_000:
-        parser.error("--write needs at least 1,000,000 paths: fewer leave the level of the smallest alpha unknown to 5 %")
+        parser.error("--write needs at least 1,000,000 paths: the smallest alpha is a rare event")
     thresholds = simulate(given.paths, given.seed)
     print(f"thresholds of the log mixture statistic, looks from round {sequence.FIRST_LOOK}, {given.paths:,} paths")
     print("budget  " + "  ".join(f"a={alpha:<7}" for alpha in ALPHAS))

@@ -1,7 +1,7 @@
 """Paired figures: what one round says of a variant against the baseline. It refuses blocks that were not taken in turn.
 
-Two workers that are alive together take turns; the blocks of one turn saw the same machine, so their ratio is free of the
-drift that the two medians of a whole round still carry.
+Two workers that are alive together take turns; the blocks of one turn saw the same machine, so their ratio is free of
+the drift that the two medians of a whole round still carry.
 """
 
 from __future__ import annotations

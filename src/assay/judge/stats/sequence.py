@@ -1,15 +1,17 @@
 """The confidence sequence: an interval that may be looked at after every round. It refuses to decide before the fifth.
 
-The statistic is the scale-invariant Gaussian mixture of t-likelihood ratios: with x_1..x_n independent normal of mean m0 and
-any deviation, d = mean - m0, S = the sum of squares about the mean, u = n d^2 / S, and a prior N(0, g) on the standardised mean,
+The statistic is the scale-invariant Gaussian mixture of t-likelihood ratios: with x_1..x_n independent normal of mean
+m0 and any deviation, d = mean - m0, S = the sum of squares about the mean, u = n d^2 / S, and a prior N(0, g) on the
+standardised mean,
 
     log M_n = n/2 [ln(1 + u) - ln(1 + u/(1 + n g))] - 1/2 ln(1 + n g)
 
-is a martingale of the scale-invariant filtration (Lai 1976, Annals of Statistics 4(2), with a Gaussian in place of his flat
-mixture: Wang and Ramdas 2023, arXiv:2310.03722, section 4; the same as the Bayes factor of the one-sample t-test under a
-right-Haar prior). By Ville's inequality it exceeds 1/alpha with a probability of at most alpha, ever. A study looks from
-round 5 to a budget that is known beforehand, so the thresholds of `thresholds.json`, simulated for such budgets, spend all of
-alpha there; outside that table the threshold is Ville's. docs/decisions/0002-confidence-sequence.md says why.
+is a martingale of the scale-invariant filtration (Lai 1976, Annals of Statistics 4(2), with a Gaussian in place of his
+flat mixture: Wang and Ramdas 2023, arXiv:2310.03722; the same as the Bayes factor of the one-sample t-test under a
+right-Haar prior). By Ville's inequality it exceeds 1/alpha with a probability of at most alpha, ever. A study looks
+from round 5 to a budget that is known beforehand, so the thresholds of `thresholds.json`, simulated for such budgets,
+spend all of alpha there; outside that table the threshold is Ville's. docs/decisions/0002-confidence-sequence.md says
+why.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ SequenceOutcome = Literal["better", "worse", "equivalent", "inconclusive"]
 
 
 class Interval(NamedTuple):
-    """Mean with its confidence interval, in the unit of the values; the bounds are infinite while nothing is excluded."""
+    """Mean with its confidence interval, in the unit of the values; infinite bounds exclude nothing."""
 
     mean: float
     low: float
@@ -72,8 +74,8 @@ def _refuse_level(alpha: float) -> None:
 def log_threshold(alpha: float, budget: int = DEFAULT_BUDGET, first_look: int = FIRST_LOOK) -> float:
     """Value that the log mixture statistic exceeds in at most `alpha` of all sequences of identical programs.
 
-    Interpolated in ln alpha for the next budget in the table; Ville's -ln alpha outside it (looks before round 5, budgets
-    beyond 160 rounds, levels that were not simulated).
+    Interpolated in ln alpha for the next budget in the table; Ville's -ln alpha outside it (looks before round 5,
+    budgets beyond 160 rounds, levels that were not simulated).
 
     Raises:
         InputError: alpha is not between 0 and 1.
@@ -90,7 +92,9 @@ def log_threshold(alpha: float, budget: int = DEFAULT_BUDGET, first_look: int = 
 
 
 def log_mixture(xs: Sequence[float], mean: float = 0.0) -> float:
-    """Log of the mixture statistic against the hypothesis that the values have this mean; infinite for constant values off it.
+    """Log of the mixture statistic against the hypothesis that the values have this mean.
+
+    Infinite for constant values of another mean.
 
     Raises:
         InputError: there are fewer than two values.
@@ -182,8 +186,8 @@ def smallest_effect(
     """Smallest mean log ratio that the interval after `rounds` rounds excludes from 0 with 80 % power.
 
     Counts the last look only; the looks before it add a little power, so the figure is on the safe side. The power is
-    the probability that a normal mean exceeds `half_width` sample deviations, integrated over the chi distribution of the
-    sample deviation (the upper tail of the noncentral t).
+    the probability that a normal mean exceeds `half_width` sample deviations, integrated over the chi distribution of
+    the sample deviation (the upper tail of the noncentral t).
 
     Returns:
         The effect in natural log units, or Absent where that many rounds exclude nothing, or showed no spread.

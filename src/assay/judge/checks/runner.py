@@ -1,0 +1,49 @@
+"""Lays every check on a judged study. It refuses to hide a check that could not look: it says which fact was absent."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Protocol, cast
+
+from assay.core.records import Finding
+from assay.judge.checks.base import Answer, Subject
+from assay.judge.checks.policy import CheckPolicy
+
+CHECKS: tuple[str, ...] = ()
+"""Modules of this package, in the order in which their findings are told."""
+
+_ORDER = {"ERR": 0, "WARN": 1, "INFO": 2}
+
+
+class Check(Protocol):
+    """What a check's module holds."""
+
+    NAME: str
+    RULE: str
+
+    def check(self, subject: Subject, policy: CheckPolicy) -> Answer:
+        """Look at the subject."""
+
+
+def load_check(name: str) -> Check:
+    """The module of a check."""
+    return cast(Check, importlib.import_module(f"assay.judge.checks.{name}"))
+
+
+def run_checks(subject: Subject, policy: CheckPolicy | None = None) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+    """Findings, errors first, and what was not checked, each with the absent fact.
+
+    Args:
+        subject: what was measured.
+        policy: thresholds; the defaults where None.
+    """
+    thresholds = policy or CheckPolicy()
+    findings: list[Finding] = []
+    not_checked: list[str] = []
+    for name in CHECKS:
+        module = load_check(name)
+        answer = module.check(subject, thresholds)
+        findings += answer.findings
+        not_checked += [f"{module.NAME}: {reason}" for reason in answer.not_checked]
+    findings.sort(key=lambda finding: _ORDER[finding.severity])
+    return tuple(findings), tuple(dict.fromkeys(not_checked))
