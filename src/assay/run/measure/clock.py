@@ -22,8 +22,8 @@ NANOSECOND = 1e-9
 def collector_off() -> Iterator[None]:
     """Hold the garbage collector off inside the block; it is put back as it was found.
 
-    Nothing is collected on the way in: a full collection with a runtime loaded takes longer than a block, and leaves the
-    processor's caches full of other things.
+    Nothing is collected on the way in: a full collection with a runtime loaded takes longer than a block, and leaves
+    the processor's caches full of other things.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -68,8 +68,7 @@ def timed_each(call: Callable[[Argument], object], arguments: Sequence[Argument]
 def in_seconds(starts_ns: Sequence[int], durations_ns: Sequence[int]) -> list[tuple[float, float]]:
     """Pairs (started_s, seconds) from what `timed_calls` returns."""
     return [
-        (start * NANOSECOND, duration * NANOSECOND)
-        for start, duration in zip(starts_ns, durations_ns, strict=True)
+        (start * NANOSECOND, duration * NANOSECOND) for start, duration in zip(starts_ns, durations_ns, strict=True)
     ]
 
 

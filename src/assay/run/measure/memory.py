@@ -1,7 +1,7 @@
 """Memory of one worker: before the weights, at the load's peak, after it, and at the peak of the workloads.
 
-It refuses to sample, since a peak of some milliseconds falls between two samples: each system keeps a high-water mark of
-its own, and that is what is read. What a system does not keep is `Absent` with the reason.
+It refuses to sample, since a peak of some milliseconds falls between two samples: each system keeps a high-water mark
+of its own, and that is what is read. What a system does not keep is `Absent` with the reason.
 """
 
 from __future__ import annotations
@@ -118,9 +118,9 @@ def window_peak(reset: PeakReset, mark: MemoryReading | Absent, now: MemoryReadi
 def peak_anonymous(peak: Measured, mark: MemoryReading | Absent, now: MemoryReading | Absent) -> Measured:
     """Highest anonymous memory between `mark` and `now`, in bytes.
 
-    No system keeps a resettable high-water mark of it. Resident memory is anonymous plus file-mapped; where the latter is
-    the same at both ends of the window (within 2 % of the peak), both peak together, and the peak of anonymous memory is
-    that of resident memory less what is file-mapped. Where it is not the same, the value would be a guess: Absent.
+    No system keeps a resettable high-water mark of it. Resident memory is anonymous plus file-mapped; where the latter
+    is the same at both ends of the window (within 2 % of the peak), both peak together, and the peak of anonymous
+    memory is that of resident memory less what is file-mapped. Where it is not the same, the value would be a guess.
     """
     file_before, file_now = _of(mark, "file_bytes"), _of(now, "file_bytes")
     if isinstance(peak, Absent):

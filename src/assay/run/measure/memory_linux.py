@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from assay.core.records import Absent
@@ -13,17 +16,34 @@ _RESET_HIGH_WATER_MARK = "5"
 """See proc(5), `/proc/pid/clear_refs`."""
 
 
+def own_high_water_bytes() -> int:
+    """The high-water mark of this process as `getrusage` gives it: from the kernel's approximate counters."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIBIBYTE
+
+
 class LinuxMemory:
-    """Reads `VmRSS`, `VmHWM`, `RssAnon`, `RssFile` and `RssShmem` of a process and of all its descendants.
+    """Reads `VmRSS`, `VmHWM`, `RssAnon`, `RssFile` and `RssShmem` of this process and of all its descendants.
+
+    The kernel counts pages per CPU and takes the high-water mark from the sum without what the CPUs still hold back
+    (some hundred KiB). `VmRSS` of recent kernels is exact, so right after a reset the difference of the two is what is
+    held back, and it is added to the mark.
 
     Args:
         proc: where procfs is mounted.
-        pid: the process; 0 is this one.
+        pid: this process.
+        high_water: reads the approximate mark, in bytes.
     """
 
-    def __init__(self, proc: Path = Path("/proc"), pid: int = 0) -> None:
+    def __init__(
+        self,
+        proc: Path = Path("/proc"),
+        pid: int | None = None,
+        high_water: Callable[[], int] = own_high_water_bytes,
+    ) -> None:
         self._proc = proc
-        self._pid = pid or os.getpid()
+        self._pid = os.getpid() if pid is None else pid
+        self._high_water = high_water
+        self._held_back = 0
 
     def reset_peak(self) -> PeakReset:
         """Set the high-water mark of the process and of its descendants to what is resident now."""
@@ -32,14 +52,23 @@ class LinuxMemory:
             return own
         for child in self._descendants():
             self._clear(child)
+        self._held_back = 0
+        now = self._status(self._pid)
+        if isinstance(now, MemoryReading):
+            self._held_back = max(0, now.resident_bytes - self._high_water())
         return None
 
     def read(self) -> MemoryReading | Absent:
-        """Sums over the process and its living descendants; the sum of their peaks is an upper bound of the peak of
-        the sum, and pages that they share count once in each."""
+        """Sums over the process and its living descendants.
+
+        The sum of their peaks is an upper bound of the peak of the sum; pages that they share count once in each; what
+        a child that has ended held is not seen.
+        """
         total = self._status(self._pid)
         if isinstance(total, Absent):
             return total
+        if isinstance(total.peak_bytes, int) and total.peak_bytes > total.resident_bytes:
+            total = replace(total, peak_bytes=total.peak_bytes + self._held_back)
         for child in self._descendants():
             reading = self._status(child)
             if isinstance(reading, MemoryReading):  # a child may have ended since it was listed

@@ -1,7 +1,7 @@
 """Decode: one token after another, forced from the text. It refuses to time the prompt or the rewind with the steps.
 
-The tokens are forced (teacher forcing), so that every variant does the same work at the same positions whatever it would
-have said itself. Shape suffixes: B batch, T prompt tokens, K new tokens (here 1).
+The tokens are forced (teacher forcing), so that every variant does the same work at the same positions whatever it
+would have said itself. Shape suffixes: B batch, T prompt tokens, K new tokens (here 1).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class DecodeDriver:
         return "first_call_s", seconds
 
     def block(self, calls: int) -> list[Timing]:
-        """Take `calls` steps, going on where the last block stopped, back to the end of the prompt after the last position."""
+        """Take `calls` steps from where the last block stopped; after the last position, back to the first."""
         timings: list[Timing] = []
         with collector_off():
             while len(timings) < calls:

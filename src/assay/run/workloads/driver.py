@@ -1,4 +1,4 @@
-"""What every workload's driver shares: its protocol and the tokens. It refuses a text that is too short for what is asked.
+"""What every workload's driver shares: its protocol and the tokens. It refuses a text that is too short.
 
 Shape suffixes: B batch, T prompt tokens.
 """
