@@ -124,14 +124,16 @@ class ModelSource(Record):
     """Such as `Q4_1`: the precision that the source's weights already lost, shown in every table they enter."""
 
 
-class TransformSpec(Record):
+class TransformSpec(Record, use_attribute_docstrings=True):
     """A build-time change by name; build holds the options class and `apply`.
 
     In a study the options may stand beside the kind: `{kind = "cast", dtype = "bf16"}`.
     """
 
     kind: str
+    """Name of a transform (`assay list transforms`)."""
     options: FrozenMap[Scalar] = Field(default_factory=dict)
+    """The transform's own keys; in a study they may stand beside `kind`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -156,10 +158,11 @@ class Target(Record):
     """0 means as many as the process may use; the facts say how many that was."""
 
 
-class Decoding(Record):
+class Decoding(Record, use_attribute_docstrings=True):
     """What changes at run time without new files."""
 
     kv_cache: Literal["static", "none"] = "static"
+    """`static` holds keys and values at their full length from the start; `none` computes them anew."""
     prefill_chunk: int = Field(default=0, ge=0)
     """Tokens per prefill call; 0 means the whole prompt at once."""
 
@@ -244,15 +247,21 @@ class Artifact(Versioned):
 # ---------------------------------------------------------------------------------------------- what is run
 
 
-class Workload(Record):
+class Workload(Record, use_attribute_docstrings=True):
     """What is asked of a runtime. The tokens are the first ones of the study's text."""
 
     kind: Literal["load", "prefill", "decode", "generate"]
+    """`load`, `prefill` (the prompt at once), `decode` (one token after another), `generate` (both)."""
     prompt_tokens: int = Field(default=128, ge=0)
+    """Length of the prompt; for `decode` the tokens already in the KV cache."""
     new_tokens: int = Field(default=64, ge=0)
+    """Tokens that follow the prompt; not used by `load` and `prefill`."""
     batch: int = Field(default=1, ge=1)
+    """Sequences side by side."""
     text_digest: str = ""
+    """Filled in by Assay: digest of the text from which the tokens come."""
     seed: int = 0
+    """Of random tokens where the model has no tokenizer."""
 
     @property
     def name(self) -> str:
@@ -433,6 +442,8 @@ class Quality(Versioned):
     text_digest: str
     tokens: int
     """Scored target tokens."""
+    recipe: Text = Absent(reason="not recorded")
+    """How the text was cut and scored, in words."""
     context: int
     metrics: FrozenMap[Measured | Estimate]
     sample_prompt: str
