@@ -10,6 +10,7 @@ from assay.core.records import Absent
 PeakReset = Absent | None
 """Why the high-water mark could not be reset; None where it was."""
 Size = int | Absent
+_NO_ANONYMOUS_PEAK = Absent(reason="the system keeps no high-water mark of anonymous memory")
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class MemoryReading:
     anonymous_bytes: Size
     file_bytes: Size
     """Resident pages that belong to files or to shared memory: libraries, mapped weights."""
+    peak_anonymous_bytes: Size = _NO_ANONYMOUS_PEAK
+    """Highest anonymous size since the last reset, where the system keeps it."""
 
     def plus(self, other: MemoryReading) -> MemoryReading:
         """The sum with another process; what one of the two cannot tell, the sum cannot."""
@@ -30,6 +33,7 @@ class MemoryReading:
             peak_bytes=_sum(self.peak_bytes, other.peak_bytes),
             anonymous_bytes=_sum(self.anonymous_bytes, other.anonymous_bytes),
             file_bytes=_sum(self.file_bytes, other.file_bytes),
+            peak_anonymous_bytes=_sum(self.peak_anonymous_bytes, other.peak_anonymous_bytes),
         )
 
 

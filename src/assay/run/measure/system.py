@@ -5,6 +5,7 @@ A command that is missing, fails or hangs gives `Absent` with the reason.
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,11 @@ class System(Protocol):
 
     def cpu_times(self) -> CpuTimes | None:
         """CPU time since boot; None where the system does not tell of stolen time."""
+
+
+def physical_memory_bytes() -> int:
+    """Memory of the machine, in bytes, on systems with `sysconf` (Linux and macOS)."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def run_command(arguments: Sequence[str]) -> str | Absent:

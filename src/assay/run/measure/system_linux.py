@@ -9,7 +9,7 @@ from pathlib import Path
 
 from assay.core.records import Absent, Load, Machine, Measured, Text
 from assay.run.measure.cgroup import ControlGroup
-from assay.run.measure.system import CpuTimes
+from assay.run.measure.system import CpuTimes, physical_memory_bytes
 
 _ISA_FLAGS = (
     "sse4_2",
@@ -78,7 +78,7 @@ class LinuxSystem:
             logical_cpus=len(processors) or os.cpu_count() or 1,
             usable_cpus=self._usable_cpus(),
             cache_bytes=self._caches(),
-            memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+            memory_bytes=physical_memory_bytes(),
             cgroup_memory_bytes=self._group.memory_bytes(),
             hypervisor=self._hypervisor("hypervisor" in flags),
             governor=self._text("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),

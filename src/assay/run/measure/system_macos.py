@@ -1,12 +1,13 @@
-"""The machine and its state on macOS, from `sysctl`, `vm_stat`, `pmset` and `notifyutil`. It refuses to ask for rights."""
+"""The machine and its state on macOS, from `sysctl`, `vm_stat`, `pmset`, `notifyutil`. It asks for no rights."""
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 
 from assay.core.records import Absent, Load, Machine, Measured, Text
-from assay.run.measure.system import Command, CpuTimes, run_command
+from assay.run.measure.system import Command, CpuTimes, physical_memory_bytes, run_command
 
 _ARM_FEATURES = {
     "hw.optional.neon": "neon",
@@ -53,10 +54,10 @@ class MacSystem:
             architecture=values.get("hw.machine", platform.machine()),
             cpu_model=model or Absent(reason="sysctl has no machdep.cpu.brand_string"),
             isa=_instruction_sets(values),
-            logical_cpus=int(values.get("hw.logicalcpu", "1")),
-            usable_cpus=int(values.get("hw.activecpu", values.get("hw.logicalcpu", "1"))),
+            logical_cpus=int(values.get("hw.logicalcpu", os.cpu_count() or 1)),
+            usable_cpus=int(values.get("hw.activecpu", os.cpu_count() or 1)),
             cache_bytes=_caches(values),
-            memory_bytes=int(values.get("hw.memsize", "0")),
+            memory_bytes=int(values["hw.memsize"]) if "hw.memsize" in values else physical_memory_bytes(),
             cgroup_memory_bytes=Absent(reason="macOS has no control groups"),
             hypervisor=_hypervisor(values),
             governor=self._power_mode(),

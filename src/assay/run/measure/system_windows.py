@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import platform
 from collections.abc import Callable
 from typing import Any
 
-from assay.core.records import Absent, Load, Machine, Measured, Text
+from assay.core.records import Absent, Load, Machine, Text
 from assay.run.measure.system import Command, CpuTimes, run_command
 
-_QUERY = (
-    "powershell",
-    "-NoProfile",
-    "-NonInteractive",
-    "-Command",
-    "$c=Get-CimInstance Win32_Processor|Select-Object -First 1 Name,L2CacheSize,L3CacheSize,CurrentClockSpeed,"
-    "LoadPercentage;$s=Get-CimInstance Win32_ComputerSystem|Select-Object TotalPhysicalMemory,Manufacturer,Model,"
-    "HypervisorPresent,NumberOfLogicalProcessors;$o=Get-CimInstance Win32_OperatingSystem|Select-Object Version,"
-    "FreePhysicalMemory;$v=@(Get-CimInstance Win32_VideoController|ForEach-Object Name);"
-    "ConvertTo-Json -Depth 3 @{cpu=$c;computer=$s;os=$o;video=$v}",
-)
+_SCRIPT = """
+$cpu = Get-CimInstance Win32_Processor | Select-Object -First 1 Name, L2CacheSize, L3CacheSize, CurrentClockSpeed
+$computer = Get-CimInstance Win32_ComputerSystem | Select-Object Manufacturer, Model, HypervisorPresent
+$os = Get-CimInstance Win32_OperatingSystem | Select-Object Version
+$video = @(Get-CimInstance Win32_VideoController | ForEach-Object Name)
+ConvertTo-Json -Depth 3 @{cpu = $cpu; computer = $computer; os = $os; video = $video}
+"""
+_QUERY = ("powershell", "-NoProfile", "-NonInteractive", "-Command", _SCRIPT)
 _FEATURES = {
     38: "sse4_2",
     39: "avx",
@@ -37,6 +35,35 @@ _FEATURES = {
 _KIBIBYTE = 1024
 
 
+class MemoryStatus(ctypes.Structure):
+    """`MEMORYSTATUSEX` of `sysinfoapi.h`."""
+
+    _fields_ = (
+        ("dwLength", ctypes.c_uint32),
+        ("dwMemoryLoad", ctypes.c_uint32),
+        ("ullTotalPhys", ctypes.c_uint64),
+        ("ullAvailPhys", ctypes.c_uint64),
+        ("ullTotalPageFile", ctypes.c_uint64),
+        ("ullAvailPageFile", ctypes.c_uint64),
+        ("ullTotalVirtual", ctypes.c_uint64),
+        ("ullAvailVirtual", ctypes.c_uint64),
+        ("ullAvailExtendedVirtual", ctypes.c_uint64),
+    )
+
+
+def memory_status() -> MemoryStatus:
+    """What `GlobalMemoryStatusEx` says of the machine.
+
+    Raises:
+        OSError: Windows refused.
+    """
+    status = MemoryStatus()
+    status.dwLength = ctypes.sizeof(status)
+    if not ctypes.CDLL("kernel32").GlobalMemoryStatusEx(ctypes.byref(status)):
+        raise OSError("GlobalMemoryStatusEx failed")
+    return status
+
+
 def processor_feature(number: int) -> bool:
     """Whether Windows says that the processor has a feature of `winnt.h`."""
     return bool(ctypes.CDLL("kernel32").IsProcessorFeaturePresent(number))
@@ -48,17 +75,24 @@ class WindowsSystem:
     Args:
         command: runs a command; recorded answers in tests.
         feature: asks for a processor feature by its number.
+        memory: asks for the memory of the machine.
     """
 
-    def __init__(self, command: Command = run_command, feature: Callable[[int], bool] = processor_feature) -> None:
+    def __init__(
+        self,
+        command: Command = run_command,
+        feature: Callable[[int], bool] = processor_feature,
+        memory: Callable[[], MemoryStatus] = memory_status,
+    ) -> None:
         self._command = command
         self._feature = feature
+        self._memory = memory
 
     def machine(self) -> Machine:
         """What does not change between runs."""
         answer = self._query()
         cpu, computer, system = answer.get("cpu", {}), answer.get("computer", {}), answer.get("os", {})
-        logical = int(computer.get("NumberOfLogicalProcessors") or 1)
+        logical = os.cpu_count() or 1
         caches = {"L2": cpu.get("L2CacheSize"), "L3": cpu.get("L3CacheSize")}
         return Machine(
             system="Windows",
@@ -69,7 +103,7 @@ class WindowsSystem:
             logical_cpus=logical,
             usable_cpus=logical,
             cache_bytes={name: int(size) * _KIBIBYTE for name, size in caches.items() if size},
-            memory_bytes=int(computer.get("TotalPhysicalMemory") or 0),
+            memory_bytes=int(self._memory().ullTotalPhys),
             cgroup_memory_bytes=Absent(reason="Windows has no control groups"),
             hypervisor=_hypervisor(computer),
             governor=self._power_plan(),
@@ -78,13 +112,13 @@ class WindowsSystem:
 
     def load(self, since: CpuTimes | None) -> Load:
         """The state now; Windows tells of no stolen time, so `since` changes nothing."""
-        answer = self._query()
+        speed = self._query().get("cpu", {}).get("CurrentClockSpeed")
         return Load(
             load_average=Absent(reason="Windows has no load average"),
             psi_cpu_some_avg10=Absent(reason="Windows tells no pressure of the CPU"),
             steal_fraction=Absent(reason="Windows does not tell stolen time"),
-            available_bytes=_scaled(answer, "os", "FreePhysicalMemory", _KIBIBYTE),
-            frequency_hz=_scaled(answer, "cpu", "CurrentClockSpeed", 1e6),
+            available_bytes=float(self._memory().ullAvailPhys),
+            frequency_hz=Absent(reason="Windows tells no CurrentClockSpeed") if speed is None else float(speed) * 1e6,
             temperature_c=Absent(reason="Windows tells no temperature of the processor"),
             thermal_state=Absent(reason="Windows tells no thermal state"),
         )
@@ -118,8 +152,3 @@ def _hypervisor(computer: dict[str, Any]) -> Text:
     if not computer["HypervisorPresent"]:
         return Absent(reason="none: HypervisorPresent is false")
     return f"{computer.get('Manufacturer', '')} {computer.get('Model', '')}".strip() or "present, unnamed"
-
-
-def _scaled(answer: dict[str, Any], group: str, name: str, factor: float) -> Measured:
-    value = (answer.get(group) or {}).get(name)
-    return Absent(reason=f"Windows tells no {name}") if value is None else float(value) * factor
