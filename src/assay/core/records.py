@@ -261,7 +261,7 @@ class Workload(Record, use_attribute_docstrings=True):
     text_digest: str = ""
     """Filled in by Assay: digest of the text from which the tokens come."""
     seed: int = 0
-    """Of random tokens where the model has no tokenizer."""
+    """Filled in by Assay from `measure.seed`."""
 
     @property
     def name(self) -> str:

@@ -82,7 +82,7 @@ class MeasurePolicy(Record, use_attribute_docstrings=True):
     null_variant: bool = True
     """Carry the baseline through all rounds a second time under another name: the noise of this study."""
     seed: int = 0
-    """Of random prompts and of the order of turns."""
+    """Of the order of turns, and of random tokens where the model has no tokenizer."""
 
 
 class Study(Record, use_attribute_docstrings=True):
