@@ -1,0 +1,138 @@
+"""Read a config.json field by field, so that no key is dropped unseen; it refuses what is not implemented."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from assay.core.errors import CheckpointError
+
+INERT_KEYS = frozenset(
+    {
+        "architectures",
+        "assay",
+        "attention_dropout",
+        "attn_pdrop",
+        "bos_token_id",
+        "chunk_size_feed_forward",
+        "dtype",
+        "embd_pdrop",
+        "eos_token_id",
+        "finetuning_task",
+        "gradient_checkpointing",
+        "id2label",
+        "initializer_range",
+        "label2id",
+        "model_type",
+        "output_attentions",
+        "output_hidden_states",
+        "pad_token_id",
+        "pretraining_tp",
+        "problem_type",
+        "resid_pdrop",
+        "return_dict",
+        "task_specific_params",
+        "torch_dtype",
+        "transformers_version",
+        "unk_token_id",
+        "use_cache",
+    }
+)
+"""Keys that change no logit at inference."""
+
+
+class ConfigFields:
+    """A cursor over the keys of one config.json; `finish` reports the keys that nobody read.
+
+    Args:
+        family: the `model_type`, for messages.
+        config: the mapping of config.json.
+    """
+
+    def __init__(self, family: str, config: Mapping[str, Any]) -> None:
+        self._family = family
+        self._config = config
+        self._read: set[str] = set()
+
+    def ignore(self, *keys: str) -> None:
+        """Mark keys as known to be of no use to this family."""
+        self._read.update(keys)
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        """A positive integer. Raises CheckpointError."""
+        found = self._take(key, default)
+        if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+            raise self._wrong(key, found, "a positive integer")
+        return found
+
+    def number(self, key: str, default: float | None = None) -> float:
+        """A positive number. Raises CheckpointError."""
+        found = self._take(key, default)
+        if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < float("inf"):
+            raise self._wrong(key, found, "a positive number")
+        return float(found)
+
+    def flag(self, key: str, default: bool | None = None) -> bool:
+        """True or false. Raises CheckpointError."""
+        found = self._take(key, default)
+        if not isinstance(found, bool):
+            raise self._wrong(key, found, "true or false")
+        return found
+
+    def choice(self, key: str, allowed: Iterable[str], default: str | None = None) -> str:
+        """One of `allowed`. Raises CheckpointError."""
+        found = self._take(key, default)
+        names = tuple(allowed)
+        if found not in names:
+            raise self._wrong(key, found, f"one of {', '.join(names)}")
+        return str(found)
+
+    def mapping(self, key: str) -> Mapping[str, Any]:
+        """A table, empty where there is none. Raises CheckpointError."""
+        self._read.add(key)
+        found = self._config.get(key)
+        if found is None:
+            return {}
+        if not isinstance(found, Mapping):
+            raise self._wrong(key, found, "a table")
+        return found
+
+    def only(self, key: str, implemented: Any, meaning: str) -> None:
+        """Refuse values of `key` but `implemented` or null: they alter the computation. Raises CheckpointError."""
+        self._read.add(key)
+        found = self._config.get(key)
+        if found is not None and found != implemented:
+            raise CheckpointError(
+                f"read a {self._family} config.json",
+                f"{key} = {found!r} ({meaning}) changes the computation and is not implemented",
+                f"Use a checkpoint with {key} = {implemented!r}",
+            )
+
+    def finish(self) -> None:
+        """Warn of keys that are neither read nor known to be inert."""
+        unknown = sorted(
+            key for key in self._config if key not in self._read and key not in INERT_KEYS and not key.startswith("_")
+        )
+        if unknown:
+            warnings.warn(
+                f"config.json of this {self._family} model has keys that Assay does not know and does not use: "
+                f"{', '.join(unknown)}",
+                stacklevel=3,
+            )
+
+    def _take(self, key: str, default: Any) -> Any:
+        self._read.add(key)
+        found = self._config.get(key)
+        if found is None:
+            found = default
+        if found is None:
+            raise CheckpointError(
+                f"read a {self._family} config.json", f"the key {key!r} is missing", "Use a complete config.json"
+            )
+        return found
+
+    def _wrong(self, key: str, found: Any, allowed: str) -> CheckpointError:
+        return CheckpointError(
+            f"read a {self._family} config.json", f"{key} = {found!r}", f"{key} must be {allowed}: correct config.json"
+        )

@@ -1,0 +1,303 @@
+"""The torch format: a Hugging Face directory with an artifact.json beside it; it refuses parts that disagree.
+
+Artifacts of plain parameters load in transformers as they are. Quantised layers carry tensors of their own, which the
+key `assay` of config.json describes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from assay.build.exporters.tensor_file import TensorFile
+from assay.build.families import Family, assign, family, tensor_shapes
+from assay.build.files import read_json
+from assay.build.nn.linear import Int8Linear, PaletteLinear, expand_palettes
+from assay.build.transform_modules import restructure
+from assay.core.canonical import digest, file_digest
+from assay.core.errors import CheckpointError, ContractError, CorruptFileError, StoreError
+from assay.core.records import Artifact, ArtifactFile, Change, Contract, ModelSource, TransformSpec
+
+FORMAT = "torch"
+_WEIGHTS = "model.safetensors"
+_RECORD = "artifact.json"
+_LAYOUTS = {
+    Int8Linear: "int8: W[o, i] = weight[o, i] * weight_scale[o]",
+    PaletteLinear: "palette: W[o, i] = palette[o // output_channels, index(o, i)], indices of `bits` bits, row by row, "
+    "packed from the lowest bit of each byte up",
+}
+
+
+class SavesTokenizer(Protocol):
+    """The part of a tokenizer that an artifact needs."""
+
+    def save(self, directory: Path) -> None:
+        """Write tokenizer.json and tokenizer_config.json."""
+
+
+def artifact_digest(
+    source: ModelSource,
+    transforms: Sequence[TransformSpec],
+    format: str = FORMAT,  # noqa: A002 - the records' word
+    toolchain: Mapping[str, str] | None = None,
+) -> str:
+    """SHA-256 of the recipe, known before building: the source's content, the transforms, format, toolchain."""
+    return digest(
+        {
+            "source": [source.kind, source.digest],
+            "transforms": [spec.model_dump(mode="json") for spec in transforms],
+            "format": format,
+            "toolchain": dict(toolchain or {}),
+        }
+    )
+
+
+def export(
+    model: nn.Module,
+    config: Mapping[str, Any],
+    tokenizer: SavesTokenizer | None,
+    changes: Sequence[Change],
+    source: ModelSource,
+    transforms: Sequence[TransformSpec],
+    directory: Path,
+    toolchain: Mapping[str, str],
+) -> Artifact:
+    """Write a model as an artifact, in one step: another process sees the whole directory or none.
+
+    Args:
+        model: of one of the families, after its transforms.
+        config: the checkpoint's config.json.
+        tokenizer: the checkpoint's, if it has one.
+        changes: what each transform did, in order.
+        source: where the weights come from.
+        transforms: the recipe.
+        directory: must not exist, or be empty.
+        toolchain: versions of what built it.
+
+    Raises:
+        StoreError: the directory is not empty or cannot be written.
+    """
+    kind = family(config.get("model_type"))
+    parsed = kind.Config.from_dict(config)
+    dtype = compute_dtype(model)
+    with _placed(directory) as partial:
+        if tokenizer is not None:
+            tokenizer.save(partial)
+        tensors = _stored_tensors(model, kind.transposed_tensors(parsed))
+        save_file(tensors, partial / _WEIGHTS, metadata={"format": "pt"})
+        written = _config_json(config, dtype, model)
+        (partial / "config.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+        artifact = Artifact(
+            digest=artifact_digest(source, transforms, FORMAT, toolchain),
+            format=FORMAT,
+            source=source,
+            transforms=tuple(transforms),
+            files=tuple(_describe(path) for path in sorted(partial.iterdir())),
+            changes=tuple(changes),
+            contract=kind.contract(parsed, str(dtype).removeprefix("torch.")),
+            parameter_count=sum(torch.Size(shape).numel() for shape in tensor_shapes(config).values()),
+            weight_bytes=sum(tensor.nbytes for tensor in tensors.values()),
+            resident_weight_bytes=sum(_resident_bytes(model).values()),
+            decode_weight_bytes=_decode_bytes(model),
+            toolchain=dict(toolchain),
+        )
+        (partial / _RECORD).write_text(artifact.to_json() + "\n", encoding="utf-8")
+    return artifact
+
+
+def read_artifact(directory: Path) -> Artifact:
+    """The record of an artifact's directory.
+
+    Raises:
+        CheckpointError: there is no artifact.json.
+        CorruptFileError: it cannot be read.
+    """
+    fields = read_json(directory / _RECORD, "The record of an artifact")
+    try:
+        return Artifact.from_json(json.dumps(fields))
+    except ValidationError as error:
+        raise CorruptFileError(
+            f"read {directory / _RECORD}", f"it is no artifact record: {error.error_count()} wrong fields", _REBUILD
+        ) from error
+
+
+def load(directory: Path, verify: bool = False) -> tuple[nn.Module, Artifact]:
+    """Load an artifact's model onto the CPU; palettes are expanded.
+
+    Args:
+        directory: an artifact's.
+        verify: also compare the SHA-256 of every file.
+
+    Raises:
+        CorruptFileError: a file is missing, has another size or content than recorded, or is damaged.
+        ContractError: config.json, tensors and artifact.json disagree.
+    """
+    artifact = read_artifact(directory)
+    _check_files(directory, artifact, verify)
+    config = read_json(directory / "config.json", "The config of an artifact")
+    kind, model = _empty_model(directory, config, artifact)
+    transposed = kind.transposed_tensors(model.config)
+    with TensorFile(directory / _WEIGHTS) as stored:
+        parameters = dict(model.named_parameters())
+        _check_names(directory, parameters, stored)
+        assign(model, {name: _read(stored, name, empty, name in transposed) for name, empty in parameters.items()})
+    expand_palettes(model)
+    return model.eval(), artifact
+
+
+def compute_dtype(model: nn.Module) -> torch.dtype:
+    """Type of the activations: that of the token embedding."""
+    return next(module.weight.dtype for module in model.modules() if isinstance(module, nn.Embedding))
+
+
+_REBUILD = "Build the artifact again"
+
+
+def _stored_tensors(model: nn.Module, transposed: frozenset[str]) -> dict[str, Tensor]:
+    """Tensors as they go to disk; a shared one is stored once."""
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        tensor = parameter.detach()
+        plain = type(model.get_submodule(name.rpartition(".")[0])) is nn.Linear
+        tensors[name] = tensor.t().contiguous() if plain and name in transposed else tensor.contiguous()
+    return tensors
+
+
+def _config_json(config: Mapping[str, Any], dtype: torch.dtype, model: nn.Module) -> dict[str, Any]:
+    """The source's config with this artifact's type, and a description of the layers that are not plain."""
+    name = str(dtype).removeprefix("torch.")
+    written = {key: value for key, value in config.items() if key not in ("assay", "dtype", "torch_dtype")}
+    written["torch_dtype" if "torch_dtype" in config else "dtype"] = name
+    layers = {
+        path: {"layout": _LAYOUTS[type(module)], **module.options()}
+        for path, module in model.named_modules()
+        if isinstance(module, Int8Linear | PaletteLinear)
+    }
+    if layers:
+        written["assay"] = {"layers": layers}
+    return written
+
+
+def _resident_bytes(model: nn.Module) -> dict[str, int]:
+    """Bytes in memory of each tensor once loaded; palettes count at their expanded size."""
+    sizes = {}
+    for name, parameter in model.named_parameters():
+        owner = model.get_submodule(name.rpartition(".")[0])
+        if isinstance(owner, PaletteLinear) and name.endswith(".palette_indices"):
+            sizes[name] = owner.out_features * owner.in_features * owner.palette.element_size()
+        elif not (isinstance(owner, PaletteLinear) and name.endswith(".palette")):
+            sizes[name] = parameter.nbytes
+    return sizes
+
+
+def _decode_bytes(model: nn.Module) -> int:
+    """Bytes that one decode step streams: all but the embeddings whose rows are only looked up."""
+    streamed = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
+    looked_up = sum(
+        module.weight.nbytes
+        for module in model.modules()
+        if isinstance(module, nn.Embedding) and id(module.weight) not in streamed
+    )
+    return sum(_resident_bytes(model).values()) - looked_up
+
+
+def _describe(path: Path) -> ArtifactFile:
+    return ArtifactFile(name=path.name, size_bytes=path.stat().st_size, sha256=file_digest(path))
+
+
+@contextmanager
+def _placed(directory: Path) -> Iterator[Path]:
+    """A new sibling of `directory` to write into, which takes its name at the end, or vanishes on an error."""
+    asked = f"write an artifact to {directory}"
+    partial = directory.parent / f".{directory.name}.{uuid.uuid4().hex[:8]}.partial"
+    try:
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise StoreError(asked, "something is there already", "Name a directory that does not exist")
+        partial.mkdir(parents=True)
+        yield partial
+        if directory.exists():
+            directory.rmdir()
+        partial.rename(directory)
+    except OSError as error:
+        raise StoreError(asked, str(error), "Check the path, its permissions and the free space") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check_files(directory: Path, artifact: Artifact, verify: bool) -> None:
+    for file in artifact.files:
+        path = directory / file.name
+        asked = f"load the artifact {directory}"
+        if path.parent != directory or not path.is_file():
+            raise CorruptFileError(asked, f"{file.name} is missing", _REBUILD)
+        if path.stat().st_size != file.size_bytes:
+            raise CorruptFileError(
+                asked, f"{file.name} has {path.stat().st_size} bytes, {file.size_bytes} were written", _REBUILD
+            )
+        if verify and file_digest(path) != file.sha256:
+            raise CorruptFileError(asked, f"{file.name} is not what was written (SHA-256 differs)", _REBUILD)
+
+
+def _empty_model(directory: Path, config: Mapping[str, Any], artifact: Artifact) -> tuple[Family, Any]:
+    """The model on the meta device, in the structure that the transforms gave it."""
+    kind = family(config.get("model_type"))
+    try:
+        parsed = kind.Config.from_dict(config)
+    except CheckpointError as error:
+        raise ContractError(f"load the artifact {directory}", str(error), _REBUILD) from error
+    _check_contract(directory, kind.contract(parsed, artifact.contract.dtype), artifact.contract)
+    with torch.device("meta"):
+        model = kind.Model(parsed)
+        for spec, change in zip(artifact.transforms, artifact.changes, strict=True):
+            restructure(model, spec, change.modules)
+    found = str(compute_dtype(model)).removeprefix("torch.")
+    if found != artifact.contract.dtype:
+        raise ContractError(
+            f"load the artifact {directory}",
+            f"artifact.json says {artifact.contract.dtype}, its transforms give {found}",
+            _REBUILD,
+        )
+    return kind, model
+
+
+def _check_contract(directory: Path, config: Contract, recorded: Contract) -> None:
+    for field in Contract.model_fields:
+        implied, written = getattr(config, field), getattr(recorded, field)
+        if implied != written:
+            raise ContractError(
+                f"load the artifact {directory}",
+                f"{field} is {implied!r} by config.json and {written!r} by artifact.json",
+                _REBUILD,
+            )
+
+
+def _check_names(directory: Path, parameters: Mapping[str, nn.Parameter], stored: TensorFile) -> None:
+    for problem, names in (
+        ("lacks", sorted(parameters.keys() - stored.names())),
+        ("also has", sorted(stored.names() - parameters.keys())),
+    ):
+        if names:
+            raise ContractError(f"load the artifact {directory}", f"{_WEIGHTS} {problem} {names[0]}", _REBUILD)
+
+
+def _read(stored: TensorFile, name: str, empty: nn.Parameter, transposed: bool) -> Tensor:
+    transposed = transposed and empty.is_floating_point()
+    shape = tuple(reversed(empty.shape)) if transposed else tuple(empty.shape)
+    if stored.shape(name) != shape or stored.dtype(name) != empty.dtype:
+        raise ContractError(
+            f"load {name} from {stored.path}",
+            f"it is {stored.dtype(name)} {list(stored.shape(name))}, config.json implies {empty.dtype} {list(shape)}",
+            _REBUILD,
+        )
+    tensor = stored.read(name)
+    return tensor.t().contiguous() if transposed else tensor

@@ -1,0 +1,121 @@
+"""Linear layers whose weights are stored in fewer bits; they refuse activations that their kernels cannot take.
+
+Shape suffixes: B batch, T tokens, O output channels, I input channels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from assay.build.nn.select import replace
+
+
+class Int8Linear(nn.Module):
+    """x W^T with int8 weights and one scale per output channel, by torch's own int8 kernel.
+
+    The weights stay int8 in memory; the kernel converts them in registers.
+
+    Args:
+        in_features: I.
+        out_features: O.
+        bias: whether a bias is added.
+        dtype: type of activations, scales and bias.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = out_features
+        self.weight = nn.Parameter(torch.zeros(out_features, in_features, dtype=torch.int8), requires_grad=False)
+        self.weight_scale = nn.Parameter(torch.ones(out_features, dtype=dtype), requires_grad=False)
+        self.bias = nn.Parameter(torch.zeros(out_features, dtype=dtype), requires_grad=False) if bias else None
+
+    def forward(self, x_BTI: Tensor) -> Tensor:
+        """`[B, T, I]` to `[B, T, O]`."""
+        out = torch._weight_int8pack_mm(x_BTI.reshape(-1, self.in_features), self.weight, self.weight_scale)
+        out_BTO = out.view(*x_BTI.shape[:-1], self.out_features)
+        return out_BTO if self.bias is None else out_BTO.add_(self.bias)
+
+    def options(self) -> dict[str, int]:
+        """What a reader of the stored tensors must know beside their shapes: nothing."""
+        return {}
+
+
+class PaletteLinear(nn.Module):
+    """x W^T where each group of output channels takes its weights from a palette of its own.
+
+    This is the stored form; it is computed slowly, by expansion, and `expand_palettes` replaces it by a plain layer.
+
+    Args:
+        in_features: I.
+        out_features: O.
+        bias: whether a bias is added.
+        dtype: type of activations, palettes and bias.
+        bits: of an index; a palette has 2^bits entries.
+        output_channels: rows that share a palette; the last group may have fewer.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool, dtype: torch.dtype, bits: int, output_channels: int
+    ) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = out_features
+        self.bits = bits
+        self.output_channels = output_channels
+        groups = -(-out_features // output_channels)
+        packed_bytes = -(-out_features * in_features * bits // 8)
+        self.palette = nn.Parameter(torch.zeros(groups, 1 << bits, dtype=dtype), requires_grad=False)
+        self.palette_indices = nn.Parameter(torch.zeros(packed_bytes, dtype=torch.uint8), requires_grad=False)
+        self.bias = nn.Parameter(torch.zeros(out_features, dtype=dtype), requires_grad=False) if bias else None
+
+    def expanded(self) -> Tensor:
+        """The weights, `[O, I]`, in the type of the palettes."""
+        shape = (self.out_features, self.in_features)
+        indices_OI = unpack_bits(self.palette_indices, self.bits, shape[0] * shape[1]).view(shape)
+        weight_OI = torch.empty(shape, dtype=self.palette.dtype, device=self.palette.device)
+        for group, first in enumerate(range(0, self.out_features, self.output_channels)):
+            rows = slice(first, first + self.output_channels)
+            weight_OI[rows] = self.palette[group][indices_OI[rows].to(torch.int64)]
+        return weight_OI
+
+    def forward(self, x_BTI: Tensor) -> Tensor:
+        """`[B, T, I]` to `[B, T, O]`."""
+        return F.linear(x_BTI, self.expanded(), self.bias)
+
+    def options(self) -> dict[str, int]:
+        """What a reader of the stored tensors must know beside their shapes."""
+        return {"bits": self.bits, "output_channels": self.output_channels}
+
+
+def expand_palettes(model: nn.Module) -> None:
+    """Replace every `PaletteLinear` by a plain layer that holds its expanded weights."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, PaletteLinear):
+            with torch.device("meta"):
+                plain = nn.Linear(module.in_features, module.out_features, bias=module.bias is not None)
+            plain.weight = nn.Parameter(module.expanded(), requires_grad=False)
+            if module.bias is not None:
+                plain.bias = module.bias
+            replace(model, name, plain)
+
+
+def pack_bits(values: Tensor, bits: int) -> Tensor:
+    """Pack numbers below 2^bits into uint8, the first number in the lowest bits (little-endian bit order)."""
+    planes = torch.stack([(values.to(torch.uint8).flatten() >> bit) & 1 for bit in range(bits)], dim=1).flatten()
+    padded = F.pad(planes, (0, -planes.numel() % 8)).view(-1, 8)
+    packed = torch.zeros(len(padded), dtype=torch.uint8)
+    for bit in range(8):
+        packed |= padded[:, bit] << bit
+    return packed
+
+
+def unpack_bits(packed: Tensor, bits: int, count: int) -> Tensor:
+    """The first `count` numbers that `pack_bits` packed, as uint8."""
+    planes = torch.stack([(packed >> bit) & 1 for bit in range(8)], dim=1).flatten()[: count * bits].view(count, bits)
+    values = torch.zeros(count, dtype=torch.uint8)
+    for bit in range(bits):
+        values |= planes[:, bit] << bit
+    return values

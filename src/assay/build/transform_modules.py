@@ -1,0 +1,48 @@
+"""Give a model that is being loaded the structure that its transforms gave it; it refuses transforms it cannot find."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+from pydantic import ValidationError
+from torch import nn
+
+from assay.build import transforms
+from assay.core.errors import TransformError
+from assay.core.records import Change, TransformSpec
+
+
+class Transform(Protocol):
+    """A module of `build/transforms`."""
+
+    Options: Any
+
+    def apply(self, model: nn.Module, options: Any) -> Change:
+        """Change the model in place and report what changed."""
+
+    def restructure(self, model: nn.Module, options: Any, modules: Sequence[str]) -> None:
+        """Give a model without weights the same modules as `apply` did."""
+
+
+def transform(kind: str) -> Transform:
+    """The transform of this kind. Raises TransformError."""
+    known = sorted(module.name for module in pkgutil.iter_modules(transforms.__path__))
+    if kind not in known:
+        raise TransformError(f"find the transform {kind!r}", "there is none", f"Known ones: {', '.join(known)}")
+    return cast(Transform, importlib.import_module(f"{transforms.__name__}.{kind}"))
+
+
+def restructure(model: nn.Module, spec: TransformSpec, modules: Sequence[str]) -> None:
+    """Repeat what a transform did to the structure of a model. Raises TransformError."""
+    found = transform(spec.kind)
+    try:
+        options = found.Options.model_validate_json(json.dumps(dict(spec.options)))
+    except ValidationError as error:
+        raise TransformError(
+            f"read the options of {spec.kind}", str(error), "Build the artifact again with this version"
+        ) from error
+    found.restructure(model, options, modules)

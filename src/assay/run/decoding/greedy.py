@@ -1,0 +1,36 @@
+"""Greedy decoding over a Session; it refuses nothing that the session allows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+import numpy as np
+
+from assay.run.session import Session
+
+
+def greedy(session: Session, prompt_ids: Sequence[int], new_tokens: int, eos_ids: Collection[int] = ()) -> list[int]:
+    """The most probable continuation token by token, at most `new_tokens` of them; ties go to the lowest index.
+
+    It stops after a token of `eos_ids`, which is the last one returned.
+
+    Raises:
+        ContractError: prompt and new tokens do not fit the session.
+    """
+    return list(greedy_steps(session, prompt_ids, new_tokens, eos_ids))
+
+
+def greedy_steps(
+    session: Session, prompt_ids: Sequence[int], new_tokens: int, eos_ids: Collection[int] = ()
+) -> Iterator[int]:
+    """The tokens of `greedy`, each as soon as it is chosen."""
+    if new_tokens < 1:
+        return
+    logits_V = session.prefill(np.asarray([prompt_ids], dtype=np.int64))[0]
+    for done in range(1, new_tokens + 1):
+        # numpy's argmax returns the first of equal maxima.
+        token = int(logits_V.argmax())
+        yield token
+        if done == new_tokens or token in eos_ids:
+            return
+        logits_V = session.decode(np.asarray([[token]], dtype=np.int64))[0, -1]

@@ -1,0 +1,230 @@
+"""A Session over a torch artifact; it refuses tokens outside of the vocabulary and sequences beyond its capacity.
+
+Shape suffixes: B batch, T prompt tokens, K new tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from assay.build.exporters.torch import compute_dtype, load
+from assay.build.families import LanguageModel
+from assay.build.nn.kv_cache import StaticKVCache
+from assay.core.errors import ContractError
+from assay.core.records import Artifact, Decoding, Scalar, Target
+from assay.run import torch_devices
+
+if TYPE_CHECKING:
+    from assay.run.session import LogitArray, TokenArray
+
+
+def open_torch_session(directory: Path, target: Target, decoding: Decoding, capacity: int, batch: int) -> TorchSession:
+    """Load an artifact onto the target's device; see `runtimes.torch_eager.open_session`."""
+    device = torch_devices.require(target.device)
+    threads = torch_devices.use_threads(target.threads)
+    model, artifact = load(directory)
+    if not 1 <= capacity <= artifact.contract.context_length:
+        raise ContractError(
+            f"open a session for {capacity} tokens",
+            f"the model's context is {artifact.contract.context_length} tokens",
+            "Ask for fewer tokens; nothing is clamped",
+        )
+    return TorchSession(model.to(device), artifact, decoding, capacity, batch, device, threads)
+
+
+class TorchSession:
+    """One model with one KV cache, or with none, in which case every decode reads the whole sequence again."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        artifact: Artifact,
+        decoding: Decoding,
+        capacity: int,
+        batch: int,
+        device: torch.device,
+        threads: int,
+    ) -> None:
+        # Families share this call and no base class; see build.families.LanguageModel.
+        self._model: Any = model
+        self._vocab_size = artifact.contract.vocab_size
+        self._context_length = artifact.contract.context_length
+        self._chunk = decoding.prefill_chunk
+        self._capacity = capacity
+        self._batch = batch
+        self._device = device
+        self._cache: StaticKVCache | None = None
+        self._history_BT = torch.empty((batch, 0), dtype=torch.int64, device=device)
+        if decoding.kv_cache == "static":
+            self._cache = cast(LanguageModel, model).new_cache(batch, capacity, compute_dtype(model), device)
+        self._ran = False
+        self._facts = _static_facts(model, artifact, decoding, device, threads)
+
+    @property
+    def facts(self) -> Mapping[str, Scalar]:
+        """What happened. `kernels` is there once something has run, so that reading it first costs no call."""
+        if self._ran and "kernels" not in self._facts:
+            self._facts = {**self._facts, "kernels": self._kernels()}
+        return self._facts
+
+    @property
+    def length(self) -> int:
+        """Tokens in the sequence."""
+        return self._cache.length if self._cache is not None else self._history_BT.shape[1]
+
+    @property
+    def kv_cache_bytes(self) -> int:
+        """Bytes allocated for the KV cache; 0 without one."""
+        return self._cache.nbytes if self._cache is not None else 0
+
+    def prefill(self, tokens_BT: TokenArray) -> LogitArray:
+        """Forget the sequence, read a prompt, and return the logits of its last token, `[B, V]`."""
+        tokens = self._tokens(tokens_BT)
+        self._check_length(tokens.shape[1])
+        self.rewind(0)
+        with torch.inference_mode():
+            for chunk in torch.split(tokens, self._chunk or tokens.shape[1], dim=1):
+                logits = self._append(chunk, last=1)
+            return _to_numpy(logits[:, -1])
+
+    def decode(self, tokens_BK: TokenArray) -> LogitArray:
+        """Append K tokens and return the logits after each, `[B, K, V]`."""
+        tokens = self._tokens(tokens_BK)
+        self._check_length(self.length + tokens.shape[1])
+        with torch.inference_mode():
+            return _to_numpy(self._append(tokens, last=tokens.shape[1]))
+
+    def logits(self, tokens_BT: TokenArray) -> LogitArray:
+        """Logits at every position of an independent window, `[B, T, V]`; the sequence is not touched."""
+        tokens = self._tokens(tokens_BT, any_batch=True)
+        if tokens.shape[1] > self._context_length:
+            raise ContractError(
+                f"read a window of {tokens.shape[1]} tokens",
+                f"the model's context is {self._context_length} tokens",
+                "Use a shorter window; nothing is truncated",
+            )
+        with torch.inference_mode():
+            self._ran = True
+            return _to_numpy(self._model(tokens))
+
+    def rewind(self, length: int) -> None:
+        """Forget all but the first `length` tokens. Raises ContractError."""
+        if not 0 <= length <= self.length:
+            raise ContractError(
+                f"rewind to {length} tokens", f"the session holds {self.length}", f"Rewind to 0..{self.length}"
+            )
+        if self._cache is not None:
+            self._cache.rewind(length)
+        else:
+            self._history_BT = self._history_BT[:, :length]
+
+    def sync(self) -> None:
+        """Wait until the device has finished everything asked of it; a no-op on a CPU."""
+        torch_devices.synchronize(self._device)
+
+    def close(self) -> None:
+        """Free the weights and the cache; a second call does nothing."""
+        _ = self.facts
+        self._model = self._cache = None
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _append(self, tokens_BK: Tensor, last: int) -> Tensor:
+        """Logits of the last 1 or all K tokens after appending K, `[B, last, V]`."""
+        self._ran = True
+        if self._cache is not None:
+            logits: Tensor = self._model(tokens_BK, self._cache, last_only=last == 1)
+            return logits
+        self._history_BT = torch.cat((self._history_BT, tokens_BK), dim=1)
+        recomputed: Tensor = self._model(self._history_BT, None, last_only=last == 1)
+        return recomputed[:, -last:]
+
+    def _tokens(self, tokens_BT: TokenArray, any_batch: bool = False) -> Tensor:
+        """Tokens on the device. Raises ContractError where they do not fit the session."""
+        array = np.asarray(tokens_BT)
+        if array.ndim != 2 or array.shape[1] < 1 or (array.shape[0] != self._batch and not any_batch):
+            raise ContractError(
+                f"read tokens of shape {array.shape}",
+                f"the session has a batch of {self._batch}",
+                "Give int64 tokens of shape [batch, tokens], at least one token each",
+            )
+        if array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= self._vocab_size:
+            raise ContractError(
+                f"read tokens of type {array.dtype} up to {array.max()}",
+                f"the vocabulary has {self._vocab_size}",
+                "Use the tokenizer that belongs to this model",
+            )
+        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64)).to(self._device)
+
+    def _check_length(self, length: int) -> None:
+        if length > self._capacity:
+            raise ContractError(
+                f"hold {length} tokens",
+                f"the session was opened for {self._capacity}",
+                "Open it with a larger capacity, or ask for fewer tokens; nothing is dropped",
+            )
+
+    def _kernels(self) -> tuple[str, ...]:
+        """ATen operations that multiply matrices in a pass of one token, as torch dispatches them.
+
+        Without inference mode, under which composite operations would be seen and not the kernels below them.
+        """
+        token = torch.zeros((1, 1), dtype=torch.int64, device=self._device)
+        seen = _SeenOperations()
+        with torch.no_grad(), seen:
+            self._model(token)
+        return tuple(sorted(name for name in seen.names if any(part in name for part in _MATRIX_PARTS)))
+
+
+_MATRIX_PARTS = ("mm", "matmul", "linear", "attention", "addmv")
+
+
+class _SeenOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the names of dispatched operations."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(func.name().partition(".")[0])
+        return func(*args, **(kwargs or {}))
+
+
+def _to_numpy(logits: Tensor) -> LogitArray:
+    array: LogitArray = logits.to("cpu", torch.float32).numpy()
+    return array
+
+
+def _static_facts(
+    model: nn.Module, artifact: Artifact, decoding: Decoding, device: torch.device, threads: int
+) -> dict[str, Scalar]:
+    """What can be read from the loaded model without running it."""
+    bytes_by_dtype: dict[str, int] = {}
+    for parameter in model.parameters():
+        name = str(parameter.dtype).removeprefix("torch.")
+        bytes_by_dtype[name] = bytes_by_dtype.get(name, 0) + parameter.nbytes
+    ranked = sorted(bytes_by_dtype, key=lambda name: -bytes_by_dtype[name])
+    facts: dict[str, Scalar] = {
+        "torch": torch.__version__,
+        "device": str(device),
+        "threads": threads,
+        "weights_dtype": tuple(ranked),
+        "activations_dtype": str(compute_dtype(model)).removeprefix("torch."),
+        "resident_weight_bytes": sum(bytes_by_dtype.values()),
+        "kv_cache": decoding.kv_cache,
+        "prefill_chunk": decoding.prefill_chunk,
+        "layers": tuple(sorted({type(module).__name__ for module in model.modules() if not list(module.children())})),
+    }
+    if device.type == "cpu":
+        facts.update(torch_devices.cpu_facts())
+    if device.type == "cuda":
+        facts["device_name"] = torch.cuda.get_device_name(device)
+    return facts
