@@ -377,6 +377,40 @@ class Memory(Record):
     device_peak_bytes: Measured
 
 
+class Ceilings(Versioned):
+    """The most that a machine did in a short probe: what measured speeds are held against."""
+
+    machine: str
+    """Digest of the `Machine`."""
+    measured_utc: str
+    elapsed_s: float = Field(ge=0)
+    device: str = "cpu"
+    threads: int = Field(ge=1)
+    flops_per_s: FrozenMap[Measured]
+    """Best matrix product by type: `float32`, `bfloat16`, `float16`, `int8` (there, integer operations)."""
+    cache_bytes_per_s: FrozenMap[Measured]
+    """Best bandwidth inside the last-level cache by kernel: `read_sum`, `triad`, `gemv`."""
+    memory_bytes_per_s: FrozenMap[Measured]
+    """Best bandwidth on arrays of more than four times the last-level cache, by the same kernels."""
+    dispatch_floor_s: FrozenMap[Measured]
+    """Time of the smallest operation by runtime: what a call costs that computes almost nothing."""
+    clock_resolution_s: float = Field(gt=0)
+    noise: Measured
+    """Interquartile range over median of repeated equal products."""
+    cpu_share: Measured
+    """CPU time / (wall time x threads) of the products: below .9 something else ran on these CPUs."""
+    contention: tuple[str, ...]
+    """Why the probe is not to be trusted; empty where nothing was seen."""
+    before: Load
+    after: Load
+
+    @property
+    def memory_bandwidth(self) -> Measured:
+        """Best bandwidth outside of the cache, bytes/s: the ceiling of decode."""
+        found = [value for value in self.memory_bytes_per_s.values() if isinstance(value, float)]
+        return max(found) if found else Absent(reason="the probe measured no bandwidth outside of the cache")
+
+
 class Run(Versioned):
     """One worker on one workload in one round: raw samples and facts."""
 
