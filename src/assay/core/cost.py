@@ -1,0 +1,196 @@
+"""What a model costs before it runs: FLOPs, bytes, bounds. It refuses types whose size it does not know.
+
+The formulas, from the shapes alone (METHOD, section 6), with B batch, T tokens, L layers, H heads, H_kv key/value heads,
+d_h head size, d hidden size, d_ff intermediate size, V vocabulary, c tokens in the cache:
+
+    N_mm    = L (2 d H d_h + 2 d H_kv d_h + g d d_ff) + d V        g = 2, or 3 for a gated MLP
+    forward = B T (2 N_mm + 4 L T H d_h)                           a window of W tokens: min(T, W) for T
+    decode  = 2 N_mm + 4 L c H d_h                                 per token
+    KV      = 2 L H_kv d_h b                                       bytes per token at b bytes a number
+    t       = max(FLOPs / peak, bytes / bandwidth) + dispatches x floor
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from assay.core.errors import InputError
+from assay.core.records import Artifact, Contract
+
+DTYPE_BYTES = {
+    "float64": 8,
+    "float32": 4,
+    "bfloat16": 2,
+    "float16": 2,
+    "int8": 1,
+}
+"""Bytes of one number of each type of activations and KV cache."""
+
+Bound = Literal["compute", "bandwidth"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Time of one call by the roofline, and what bounds it."""
+
+    seconds: float
+    bound: Bound
+    compute_s: float
+    transfer_s: float
+    dispatch_s: float
+
+    @property
+    def overhead_bound(self) -> bool:
+        """True where dispatch costs more than the larger of computing and transferring."""
+        return self.dispatch_s > max(self.compute_s, self.transfer_s)
+
+
+def matmul_parameters(contract: Contract) -> int:
+    """N_mm: parameters that take part in matrix products for every token, the head included.
+
+    The embedding is looked up and does not count; a tied one counts once, as the head.
+    """
+    per_layer = contract.hidden_size * (
+        2 * contract.num_attention_heads * contract.head_dim
+        + 2 * contract.num_key_value_heads * contract.head_dim
+        + (3 if contract.gated_mlp else 2) * contract.intermediate_size
+    )
+    return contract.num_hidden_layers * per_layer + head_parameters(contract)
+
+
+def head_parameters(contract: Contract) -> int:
+    """d V: parameters of the head."""
+    return contract.hidden_size * contract.vocab_size
+
+
+def attended(contract: Contract, tokens: int) -> int:
+    """Tokens that one query sees at most, of `tokens`: fewer where there is a sliding window."""
+    window = contract.sliding_window
+    return min(tokens, window) if isinstance(window, int) else tokens
+
+
+def forward_flops(contract: Contract, batch: int, tokens: int, causal_useful: bool = False) -> int:
+    """FLOPs of one forward over `[batch, tokens]`, logits at every position.
+
+    Args:
+        contract: the shapes.
+        batch: sequences.
+        tokens: tokens of each.
+        causal_useful: count half of the attention product, which is what a causal mask leaves in.
+    """
+    attention = 4 * contract.num_hidden_layers * attended(contract, tokens) * _query_width(contract)
+    if causal_useful:
+        attention //= 2
+    return batch * tokens * (2 * matmul_parameters(contract) + attention)
+
+
+def prefill_flops(contract: Contract, batch: int, tokens: int, causal_useful: bool = False) -> int:
+    """FLOPs of a prefill: like `forward_flops`, with the head applied to the last position alone."""
+    saved = 2 * batch * (tokens - 1) * head_parameters(contract)
+    return forward_flops(contract, batch, tokens, causal_useful) - saved
+
+
+def decode_flops(contract: Contract, context: int) -> int:
+    """FLOPs of one decode step of one sequence with `context` tokens in the cache."""
+    attention = 4 * contract.num_hidden_layers * attended(contract, context) * _query_width(contract)
+    return 2 * matmul_parameters(contract) + attention
+
+
+def training_flops(contract: Contract, batch: int, tokens: int, checkpointed: bool = False) -> int:
+    """FLOPs of forward and backward: 3 forwards, or 4 where activations are computed a second time."""
+    return (4 if checkpointed else 3) * forward_flops(contract, batch, tokens)
+
+
+def kv_bytes_per_token(contract: Contract) -> int:
+    """Bytes of KV cache that one token of one sequence takes: keys and values of all layers.
+
+    Raises:
+        InputError: the contract's dtype has no known size.
+    """
+    width = contract.num_key_value_heads * contract.head_dim
+    return 2 * contract.num_hidden_layers * width * _bytes_of(contract.dtype)
+
+
+def decode_bytes(artifact: Artifact, context: int, batch: int = 1) -> int:
+    """Bytes that one decode step reads: all weights once, and each sequence's cache of `context` tokens."""
+    contract = artifact.contract
+    return artifact.decode_weight_bytes + batch * attended(contract, context) * kv_bytes_per_token(contract)
+
+
+def prefill_bytes(artifact: Artifact, tokens: int, batch: int = 1) -> int:
+    """Bytes that one prefill moves at least: all weights read once, and the cache written once.
+
+    Activations are left out: they are expected to stay in the processor's caches.
+    """
+    return artifact.decode_weight_bytes + batch * tokens * kv_bytes_per_token(artifact.contract)
+
+
+def resident_bytes(artifact: Artifact, capacity: int, batch: int = 1) -> int:
+    """Bytes that an open session keeps: the weights once loaded, and a cache for `capacity` tokens of each sequence."""
+    return artifact.resident_weight_bytes + batch * capacity * kv_bytes_per_token(artifact.contract)
+
+
+def quantised_bits(bits: int, group_size: int, scale_bits: int = 16, zero_point_bits: int = 0) -> float:
+    """Bits per weight with one scale (and zero point) per group: int4 in groups of 32 with an fp16 scale is 4.5."""
+    return bits + (scale_bits + zero_point_bits) / group_size
+
+
+def predicted_seconds(
+    flops: float,
+    bytes_moved: float,
+    peak_flops: float,
+    bandwidth: float,
+    dispatches: int = 0,
+    floor_s: float = 0.0,
+) -> Prediction:
+    """Time of one call by the roofline.
+
+    Args:
+        flops: work of the call.
+        bytes_moved: from and to memory.
+        peak_flops: FLOP/s of the device at that type.
+        bandwidth: bytes/s of its memory.
+        dispatches: operations that are launched one after another.
+        floor_s: time that the smallest operation takes.
+
+    Raises:
+        InputError: a ceiling is not positive.
+    """
+    if peak_flops <= 0 or bandwidth <= 0:
+        raise InputError(
+            "a predicted time",
+            f"peak = {peak_flops} FLOP/s, bandwidth = {bandwidth} bytes/s",
+            "Measure the machine's ceilings first",
+        )
+    compute_s, transfer_s = flops / peak_flops, bytes_moved / bandwidth
+    dispatch_s = dispatches * floor_s
+    return Prediction(
+        seconds=max(compute_s, transfer_s) + dispatch_s,
+        bound="compute" if compute_s >= transfer_s else "bandwidth",
+        compute_s=compute_s,
+        transfer_s=transfer_s,
+        dispatch_s=dispatch_s,
+    )
+
+
+def mfu(flops: float, seconds: float, peak_flops: float) -> float:
+    """Model FLOPs utilisation: FLOPs / (t x peak), a fraction."""
+    return flops / (seconds * peak_flops)
+
+
+def mbu(bytes_read: float, seconds: float, bandwidth: float) -> float:
+    """Model bandwidth utilisation: (weights + KV cache) / (t x bandwidth), a fraction."""
+    return bytes_read / (seconds * bandwidth)
+
+
+def _query_width(contract: Contract) -> int:
+    return contract.num_attention_heads * contract.head_dim
+
+
+def _bytes_of(dtype: str) -> int:
+    if dtype not in DTYPE_BYTES:
+        raise InputError(
+            f"bytes of a number of type {dtype!r}", "the type is not known", f"Use {', '.join(DTYPE_BYTES)}"
+        )
+    return DTYPE_BYTES[dtype]
