@@ -1,4 +1,4 @@
-"""The public Python API: load a model, run a study, compare two variants. It refuses nothing that the command line accepts."""
+"""The public Python API: load a model, run a study, compare two variants. It refuses what the command line refuses."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from assay.core.study_file import read_study, validate_study
 from assay.keep.artifacts import ArtifactCache
 from assay.keep.failures import as_store_error
 from assay.keep.store import open_store
+from assay.pipeline.doctor import CEILINGS
 from assay.pipeline.results import judge
 from assay.pipeline.study_run import Evidence, Progress, StudyRun
 from assay.worker import find_or_build
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
     from assay.run.session import LogitArray, Session
 
 DEFAULT_STORE = Path(".assay")
+
+
+class Interrupted(KeyboardInterrupt):
+    """A study was stopped by Ctrl-C; `result` is what it had found, judged and stored as incomplete."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__()
+        self.result = result
 
 
 class Quiet:
@@ -48,8 +57,7 @@ def run(
 ) -> Result:
     """Run a study, or go on with it where it stopped, and return its result.
 
-    An interrupt (Ctrl-C) keeps what is finished in the store, judges it, stores that result as incomplete, and is
-    raised again.
+    What is finished is in the store at any moment; a repeated call goes on from there.
 
     Args:
         study: a `Study`, a mapping with the same keys, or the path of a TOML file.
@@ -58,19 +66,25 @@ def run(
 
     Raises:
         AssayError: the study, the model or the store cannot be used; the message says what to do.
+        Interrupted: Ctrl-C; the result so far is in the exception and in the store.
     """
     wanted = as_study(study)
     kept = open_store(store)
+    measuring = StudyRun(wanted, kept, progress or Quiet())
     last: Evidence | None = None
     try:
-        for last in StudyRun(wanted, kept, progress or Quiet()).measure():
-            pass
-    finally:
-        result = judge(last) if last is not None else None
-        if result is not None:
-            kept.add_result(result)
-    if result is None:
+        for evidence in measuring.measure():
+            last = evidence
+    except KeyboardInterrupt:
+        if last is None:
+            raise
+        partial = judge(last)
+        kept.add_result(partial)
+        raise Interrupted(partial) from None
+    if last is None:
         raise RuntimeError("a study ended without evidence")
+    result = judge(last)
+    kept.add_result(result)
     return result
 
 
@@ -202,7 +216,8 @@ class LoadedModel:
         """Logits at every position, float32 `[T, V]`."""
         import numpy as np
 
-        return self.session.logits(np.asarray([token_ids], dtype=np.int64))[0]
+        logits_TV: LogitArray = self.session.logits(np.asarray([token_ids], dtype=np.int64))[0]
+        return logits_TV
 
     def close(self) -> None:
         """Free the weights."""
@@ -314,11 +329,12 @@ def rounds_of(store: Path, result: Result) -> tuple[Round, ...]:
 
 def ceilings_of(store: Path, result: Result) -> Ceilings | None:
     """What the result's machine can do at best, where `assay doctor --measure` was run on it."""
-    return open_store(store).ceilings(result.environment.machine.content_digest)
+    return open_store(store).get(CEILINGS, result.environment.machine.content_digest, Ceilings)
 
 
 __all__ = [
     "Decoding",
+    "Interrupted",
     "LoadedModel",
     "Result",
     "Study",

@@ -26,7 +26,7 @@ _LISTS = (
 )  # fmt: skip
 
 
-class _Seconds(click.ParamType):
+class _Seconds(click.ParamType[float]):
     """A duration such as 90, 90s, 5m or 1h, in seconds."""
 
     name = "duration"
@@ -109,7 +109,7 @@ def _result_options(command: Any) -> Any:
 @click.argument("study", type=click.Path(path_type=Path))
 @_result_options
 @click.pass_obj
-def run(store: Path, study: Path, **options: Any) -> None:
+def run(store: Path, /, study: Path, **options: Any) -> None:
     """Run the study in a TOML file, or go on with it where it stopped."""
     from assay.core.study_file import read_study
 
@@ -137,7 +137,7 @@ def run(store: Path, study: Path, **options: Any) -> None:
 @click.option("--max-kl", type=float, help="Gate: KL divergence from the reference, in nats.")
 @_result_options
 @click.pass_obj
-def bench(store: Path, model: str, **options: Any) -> None:
+def bench(store: Path, /, model: str, **options: Any) -> None:
     """Compare variants of a model without a study file.
 
     MODEL is a name (see `assay list models`), a .gguf file, a directory with config.json and safetensors, or a nanoGPT
@@ -154,7 +154,7 @@ def bench(store: Path, model: str, **options: Any) -> None:
 @click.option("-t", "--threads", type=click.IntRange(0), default=0, help="Threads; 0 for all CPUs.")
 @_result_options
 @click.pass_obj
-def compare(store: Path, first: str, second: str, model: str, threads: int, **options: Any) -> None:
+def compare(store: Path, /, first: str, second: str, model: str, threads: int, **options: Any) -> None:
     """Compare two variants of one model; the first is the baseline."""
     from assay import api
 
@@ -168,7 +168,7 @@ def compare(store: Path, first: str, second: str, model: str, threads: int, **op
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Directory to write; must not exist.")
 @click.option("--format", "format_", default="torch", show_default=True)
 @click.pass_obj
-def build(store: Path, model: str, transforms: tuple[str, ...], output: Path, format_: str) -> None:
+def build(store: Path, /, model: str, transforms: tuple[str, ...], output: Path, format_: str) -> None:
     """Build an artifact: safetensors with config.json and tokenizer.json, which others can load."""
     from assay import api
     from assay.show.table import describe_artifact
@@ -187,7 +187,7 @@ def build(store: Path, model: str, transforms: tuple[str, ...], output: Path, fo
 @click.option("-t", "--threads", type=click.IntRange(0), default=0, help="Threads; 0 for all CPUs.")
 @_result_options
 @click.pass_obj
-def quality(store: Path, model: str, **options: Any) -> None:
+def quality(store: Path, /, model: str, **options: Any) -> None:
     """Perplexity, KL divergence, PSNR and top-1 agreement of variants; nothing is timed."""
     from assay.core.study import QualityPlan
 
@@ -212,7 +212,7 @@ def quality(store: Path, model: str, **options: Any) -> None:
 @click.option("-n", "--new-tokens", type=click.IntRange(1), default=64, show_default=True)
 @click.option("-t", "--threads", type=click.IntRange(0), default=0, help="Threads; 0 for all CPUs.")
 @click.pass_obj
-def generate(store: Path, model: str, prompt: str, variant: str, new_tokens: int, threads: int) -> None:
+def generate(store: Path, /, model: str, prompt: str, variant: str, new_tokens: int, threads: int) -> None:
     """Continue a prompt greedily, and stream the text."""
     from assay import api
 
@@ -228,16 +228,16 @@ def generate(store: Path, model: str, prompt: str, variant: str, new_tokens: int
 @click.option("--format", "format_", type=click.Choice((*_RESULT_FORMATS, "html")), default="table", show_default=True)
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A file instead of standard output.")
 @click.pass_obj
-def report(store: Path, study: str | None, format_: str, output: Path | None) -> None:
+def report(store: Path, /, study: str | None, format_: str, output: Path | None) -> None:
     """Show a stored result: the newest, or that of a study by its name or digest."""
     from assay import api
+    from assay.show.render import write_text
 
-    result, rounds = api.stored_result(store, study)
-    text = _rendered(result, rounds, format_, sys.stdout.isatty() and output is None, store)
+    text = _rendered(api.stored_result(store, study), format_, store, colour=output is None and sys.stdout.isatty())
     if output is None:
         click.echo(text)
     else:
-        api.write_report(output, text)
+        write_text(output, text)
         click.echo(f"Wrote {output}")
 
 
@@ -245,11 +245,12 @@ def report(store: Path, study: str | None, format_: str, output: Path | None) ->
 @click.argument("what", type=click.Choice(_LISTS))
 @click.option("--format", "format_", type=click.Choice(("table", "json")), default="table", show_default=True)
 @click.pass_obj
-def list_(store: Path, what: str, format_: str) -> None:
+def list_(store: Path, /, what: str, format_: str) -> None:
     """List what Assay knows: models, families, transforms, runtimes, metrics, checks, stored studies..."""
-    from assay import listing
+    from assay.pipeline.listing import entries
+    from assay.show.listing import render_entries
 
-    click.echo(listing.render(listing.entries(what, store), format_))
+    click.echo(render_entries(entries(what, store), as_json=format_ == "json"))
 
 
 @main.command()
@@ -266,11 +267,14 @@ def schema() -> None:
 @click.option("--measure", is_flag=True, help="Also measure this machine's ceilings (about 15 s).")
 @click.option("--format", "format_", type=click.Choice(("table", "json")), default="table", show_default=True)
 @click.pass_obj
-def doctor(store: Path, measure: bool, format_: str) -> None:
+def doctor(store: Path, /, measure: bool, format_: str) -> None:
     """What runs here, what does not and why, and how noisy the machine is at the moment."""
-    from assay import api
+    from assay.keep.store import open_store
+    from assay.pipeline.doctor import examine
+    from assay.show.doctor import render_examination
 
-    click.echo(api.doctor(store, measure=measure, as_json=format_ == "json"))
+    kept = open_store(store) if measure or store.is_dir() else None
+    click.echo(render_examination(examine(kept, measure), as_json=format_ == "json"))
 
 
 # ------------------------------------------------------------------------------------------------ shared by commands
@@ -329,39 +333,32 @@ def _run_study(
 ) -> None:  # fmt: skip
     from assay import api
     from assay.show.progress import open_progress
+    from assay.show.render import format_of, write_text
 
-    for path in reports:
-        api.report_format(path)
+    kinds = {path: format_of(path) for path in reports}
     if budget is not None:
         study = study.model_copy(update={"measure": study.measure.model_copy(update={"budget_s": budget})})
+    colour = sys.stdout.isatty()
     try:
         with open_progress(quiet=quiet) as progress:
             result = api.run(study, store, progress)
-    except KeyboardInterrupt:
-        _print_partial(study, store, format_)
+    except api.Interrupted as stopped:
+        click.echo(_rendered(stopped.result, format_, store, colour=colour))
         raise
-    rounds = api.rounds_of(store, result)
-    click.echo(_rendered(result, rounds, format_, sys.stdout.isatty(), store))
-    for path in reports:
-        kind = api.report_format(path)
-        api.write_report(path, _rendered(result, rounds, kind, False, store))
+    click.echo(_rendered(result, format_, store, colour=colour))
+    for path, kind in kinds.items():
+        write_text(path, _rendered(result, kind, store))
         click.echo(f"Wrote {path}", err=True)
     if use_gate and any(verdict.status not in {"pass", "baseline", "reference"} for verdict in result.verdicts):
         raise click.exceptions.Exit(1)
 
 
-def _print_partial(study: Study, store: Path, format_: str) -> None:
+def _rendered(result: Result, format_: str, store: Path, *, colour: bool = False) -> str:
     from assay import api
+    from assay.show.render import render
 
-    kept = api.partial_result(study, store)
-    if kept is not None:
-        click.echo(_rendered(*kept, format_, sys.stdout.isatty(), store))
-
-
-def _rendered(result: Result, rounds: Any, format_: str, colour: bool, store: Path) -> str:
-    from assay import api
-
-    return api.render(result, rounds, format_, colour=colour, store=store)
+    ceilings = api.ceilings_of(store, result) if format_ == "html" else None
+    return render(result, api.rounds_of(store, result), format_, ceilings=ceilings, colour=colour)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import ctypes
 import importlib
 import json
 import os
+import random
 import signal
 import sys
 import time
@@ -20,7 +21,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from assay import catalog
 from assay.core.canonical import digest
-from assay.core.errors import AssayError, MissingDependencyError, StoreError, UnsupportedError
+from assay.core.errors import (
+    AssayError,
+    InputError,
+    MissingDependencyError,
+    StoreError,
+    TokenizerError,
+    UnsupportedError,
+)
 from assay.core.records import Absent, Decoding, Estimate, Target, TransformSpec, Workload
 from assay.keep.artifacts import ArtifactCache
 from assay.run.measure.environment import package_versions
@@ -40,13 +48,13 @@ TOOLCHAIN = ("assay", "torch", "numpy", "safetensors")
 class Worker:
     """Holds at most one open checkpoint and one session, and carries out requests one after another."""
 
-    def __init__(self, notify: Callable[[Reply], None]) -> None:
-        self._notify = notify
+    def __init__(self) -> None:
         self._memory = MemoryMeter()
         self._checkpoint: tuple[str, Any] | None = None
         self._session: Session | None = None
         self._drivers: dict[str, Any] = {}
         self._tokens: list[int] = []
+        self._device = "cpu"
 
     def carry_out(self, request: Mapping[str, Any]) -> Reply:
         """Answer one request; its `do` names the method."""
@@ -108,14 +116,15 @@ class Worker:
         self._tokens = json.loads(Path(tokens).read_text()) if tokens else []
         asked = Target.model_validate_json(json.dumps(target))
         runtime = catalog.runtime(asked.runtime)
-        self._memory.before_load()
+        self._device = asked.device
+        self._memory.start(asked.device)
         started = time.perf_counter()
         self._session = runtime.open_session(
             Path(directory), asked, Decoding.model_validate_json(json.dumps(decoding)), capacity=capacity, batch=batch
         )
         self._session.sync()
         load_s = time.perf_counter() - started
-        self._memory.after_load()
+        self._memory.loaded()
         return {"load_s": load_s, "facts": dict(self._session.facts)}
 
     def do_first_call(self, workload: dict[str, Any]) -> Reply:
@@ -140,10 +149,8 @@ class Worker:
     def do_facts(self) -> Reply:
         """Memory and facts as they are now."""
         session = self._open_session()
-        return {
-            "facts": dict(session.facts),
-            "memory": self._memory.read(kv_cache_bytes=session.kv_cache_bytes).model_dump(mode="json"),
-        }
+        memory = self._memory.finish(kv_cache_bytes=float(session.kv_cache_bytes), device=self._device)
+        return {"facts": dict(session.facts), "memory": memory.model_dump(mode="json")}
 
     def _driver(self, workload: dict[str, Any]) -> Any:
         record = Workload.model_validate_json(json.dumps(workload))
@@ -162,16 +169,18 @@ class Worker:
         """Score the text; the reference writes its log-probabilities to `reference`, a variant reads them there."""
         quality = importlib.import_module("assay.run.measure.quality")
         session = self._open_session()
-        windows = quality.windows(self._tokens, context, at_least)
+        cut = quality.windows(self._tokens, context, at_least)
         if is_reference:
-            quality.write_reference(session, windows, Path(reference), notify=self._progress)
-        metrics = quality.measure_quality(session, windows, Path(reference), notify=self._progress)
+            metrics = quality.write_reference(session, cut, Path(reference))
+        else:
+            metrics = quality.measure_quality(session, cut, Path(reference))
         if not has_text:
             reason = Absent(reason="the tokens are random: the model has no tokenizer")
             metrics = {name: reason if name in _NEEDS_TEXT else value for name, value in metrics.items()}
         return {
             "metrics": {name: _plain(value) for name, value in metrics.items()},
-            "tokens": sum(len(window) - 1 for window in windows),
+            "tokens": sum(len(window) - 1 for window in cut),
+            "recipe": quality.recipe(cut, context),
         }
 
     def do_generate(self, model: str, prompt: str, new_tokens: int) -> Reply:
@@ -197,11 +206,8 @@ class Worker:
         machine = importlib.import_module("assay.run.measure.machine")
         return {"ceilings": machine.measure_ceilings(seconds).model_dump(mode="json")}
 
-    def _progress(self, done: int, total: int) -> None:
-        self._notify({"progress": [done, total]})
 
-
-_NEEDS_TEXT = frozenset({"nll_nats", "perplexity"})
+_NEEDS_TEXT = frozenset({"nll_nats", "perplexity", "perplexity_ratio"})
 
 
 def find_or_build(
@@ -227,35 +233,36 @@ def build_artifact(checkpoint: Any, specs: tuple[TransformSpec, ...], format_nam
     Raises:
         TransformError: wrong options, or a transform that selects nothing.
     """
-    models = importlib.import_module("assay.build.models")
-    exporter = catalog.exporter(format_name)
-    model = models.build_model(checkpoint, catalog.family(checkpoint.config["model_type"]))
-    changes = []
-    for spec in specs:
-        module = catalog.transform(spec.kind)
-        changes.append(module.apply(model, catalog.options(spec)))
-    exporter.export(
+    families = importlib.import_module("assay.build.families")
+    model = families.build_model(checkpoint)
+    changes = tuple(catalog.transform(spec.kind).apply(model, catalog.options(spec)) for spec in specs)
+    try:
+        tokenizer = checkpoint.tokenizer()
+    except TokenizerError:  # an artifact without a tokenizer is whole; what needs text says so
+        tokenizer = None
+    catalog.exporter(format_name).export(
         model,
-        checkpoint,
-        changes=tuple(changes),
-        transforms=specs,
-        directory=directory,
-        toolchain=package_versions(TOOLCHAIN),
+        checkpoint.config,
+        tokenizer,
+        changes,
+        checkpoint.source,
+        specs,
+        directory,
+        package_versions(TOOLCHAIN),
     )
 
 
 def tokens_of(checkpoint: Any, text: str, at_least: int, seed: int) -> tuple[list[int], str, str]:
     """Token ids of a text, what they are in words, and a digest of their source."""
-    from assay.core.errors import InputError, TokenizerError
-    from assay.run.workloads.tokens import random_tokens
-
     try:
         tokenizer = checkpoint.tokenizer()
     except TokenizerError as error:
         vocabulary = int(checkpoint.config["vocab_size"])
-        return random_tokens(at_least, vocabulary, seed), f"random token ids (seed {seed}): {error.found}", ""
+        generator = random.Random(seed)
+        ids = [generator.randrange(vocabulary) for _ in range(at_least)]
+        return ids, f"random token ids (seed {seed}): {error.found}", ""
     passage = load_text(text)
-    ids: list[int] = tokenizer.encode(passage.text)
+    ids = list(tokenizer.encode(passage.text))
     if len(ids) < at_least:
         raise InputError(
             f"{at_least} tokens of {text!r} were asked for",
@@ -310,7 +317,7 @@ def main() -> None:
     def reply(message: Reply) -> None:
         answers.write(json.dumps(message) + "\n")
 
-    worker = Worker(reply)
+    worker = Worker()
     for line in sys.stdin:
         try:
             answer = {"answer": worker.carry_out(json.loads(line))}

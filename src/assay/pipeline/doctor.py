@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from assay import catalog
-from assay.core.errors import MissingDependencyError
+from assay.core.errors import CheckpointError, MissingDependencyError
 from assay.core.records import Absent, Ceilings, Load, Machine, Text
 from assay.keep.store import Store
 from assay.pipeline.processes import WorkerFailed, WorkerProcess
 from assay.run.measure import environment as surroundings
 
+CEILINGS = "ceilings"
+"""Kind under which the store keeps a machine's ceilings, by the digest of the machine."""
 _PROBE_TIMEOUT_S = 120.0
 _CEILINGS_TIMEOUT_S = 300.0
 _CEILINGS_S = 15.0
@@ -75,7 +77,7 @@ def _runtime_state(name: str) -> RuntimeState:
 def _whereabouts(name: str) -> str:
     try:
         return str(catalog.locate_model(name))
-    except catalog.CheckpointError as error:
+    except CheckpointError as error:
         return f"{error.found}: {error.remedy}"
 
 
@@ -86,7 +88,7 @@ def _ceilings(store: Store | None, machine: Machine, measure: bool) -> Ceilings 
             told: dict[str, Any] = worker.ask("ceilings", _CEILINGS_TIMEOUT_S, seconds=_CEILINGS_S)
         ceilings = Ceilings.from_json(json.dumps(told["ceilings"]))
         if store is not None:
-            store.add_ceilings(key, ceilings)
+            store.put(CEILINGS, key, ceilings)
         return ceilings
-    known = store.ceilings(key) if store is not None else None
+    known = store.get(CEILINGS, key, Ceilings) if store is not None else None
     return known or Absent(reason="not measured on this machine; run `assay doctor --measure`")

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +23,6 @@ from assay.core.errors import AssayError, MissingDependencyError
 from assay.core.records import Outcome
 
 Reply = dict[str, Any]
-Notify = Callable[[int, int], None]
 
 _TAIL_BYTES = 2000
 _GOODBYE_S = 2.0
@@ -66,7 +65,12 @@ class WorkerProcess:
     def __exit__(self, *exception: object) -> None:
         self.close(patience_s=0.0 if exception[0] else _GOODBYE_S)
 
-    def ask(self, do: str, timeout_s: float, notify: Notify | None = None, **arguments: Any) -> Reply:
+    @property
+    def pid(self) -> int:
+        """The worker's process id."""
+        return self._process.pid
+
+    def ask(self, do: str, timeout_s: float, **arguments: Any) -> Reply:
         """Send a request and wait for its answer, asleep.
 
         Raises:
@@ -74,7 +78,7 @@ class WorkerProcess:
             WorkerFailed: it crashed, ran out of memory, did not answer in time, or cannot carry the request.
         """
         self.send(do, **arguments)
-        return self.receive(timeout_s, notify)
+        return self.receive(timeout_s)
 
     def send(self, do: str, **arguments: Any) -> None:
         """Send a request; every one must be followed by `receive`."""
@@ -82,19 +86,14 @@ class WorkerProcess:
             self._requests.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
             self._requests.flush()
 
-    def receive(self, timeout_s: float, notify: Notify | None = None) -> Reply:
+    def receive(self, timeout_s: float) -> Reply:
         """Wait for the answer to the request sent last."""
         deadline = time.monotonic() + timeout_s
-        while True:
-            message = json.loads(self._line(deadline, timeout_s))
-            if "progress" in message:
-                if notify is not None:
-                    notify(*message["progress"])
-            elif "answer" in message:
-                answer: Reply = message["answer"]
-                return answer
-            else:
-                raise self._failure(message)
+        message = json.loads(self._line(deadline, timeout_s))
+        if "answer" not in message:
+            raise self._failure(message)
+        answer: Reply = message["answer"]
+        return answer
 
     def close(self, patience_s: float = _GOODBYE_S) -> None:
         """End the worker: by closing its input, then by force. A second call does nothing."""

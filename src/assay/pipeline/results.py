@@ -96,6 +96,7 @@ def _compare_with_baseline(evidence: Evidence, variant: str, baseline: str) -> l
             margin=policy.margin,
             alpha=policy.alpha,
             min_rounds=policy.min_rounds,
+            budget=policy.max_rounds,
         )
         for metric, workload in questions
     ]
@@ -139,10 +140,8 @@ def _outcome(evidence: Evidence, name: str, quality: Quality | None) -> Outcome:
     failures = [outcome for outcome in outcomes if outcome.kind != "ok"]
     if not outcomes:
         return Outcome(kind="ok", message="not measured yet")
-    counts = {"attempts": len(outcomes), "successes": len(outcomes) - len(failures)}
-    if failures:
-        return failures[-1].model_copy(update=counts)
-    return Outcome(kind="ok", **counts)
+    worst = failures[-1] if failures else Outcome(kind="ok")
+    return worst.model_copy(update={"attempts": len(outcomes), "successes": len(outcomes) - len(failures)})
 
 
 def _gate_bounds(gate: Gate) -> Mapping[str, float]:

@@ -34,8 +34,8 @@ from assay.pipeline.plan import BuiltRow, Tokens
 from assay.pipeline.processes import Reply, WorkerFailed, WorkerProcess
 
 _SHARE_OF_WARMUP = 0.4
-_SUSPECT_S = 0.2
-"""A first call shorter than this says little about the next one: a block is sized by the second."""
+_LEAST_WARMUP_S = 0.05
+_LOAD = Workload(kind="load")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,6 @@ class _Cell:
     """Samples of one row on one workload, while they are taken."""
 
     metric: str = ""
-    first_call_s: float | None = None
     warmup: list[tuple[float, float]] = field(default_factory=list)
     warmup_blocks: list[int] = field(default_factory=list)
     timed: list[tuple[float, float]] = field(default_factory=list)
@@ -81,6 +80,7 @@ class RoundInProgress:
         self._alive: dict[str, WorkerProcess] = {}
         self._failed: dict[str, Outcome] = {}
         self._opened: dict[str, Reply] = {}
+        self._first_call_s: dict[str, float] = {}
         self._cells: dict[tuple[str, str], _Cell] = {}
 
     def measure(self) -> Round:
@@ -91,13 +91,14 @@ class RoundInProgress:
             self._spawn(stack)
             for row in self._order:
                 self._ask(row.name, "open", **self._open_request(row), keep=self._opened)
+                self._first_calls(row)
             for workload in self._random.sample(self._workloads, len(self._workloads)):
                 self._measure_workload(workload)
             closing: dict[str, Reply] = {}
             for row in self._order:
                 self._ask(row.name, "facts", keep=closing)
         environment = self._bench.surroundings(before, self._bench.load_now())
-        kinds = [Workload(kind="load"), *self._workloads]
+        kinds = [_LOAD, *self._workloads]
         runs = [self._run(row, w, closing.get(row.name), environment, started) for row in self._order for w in kinds]
         return Round(
             study=self._bench.study, index=self._index, order=tuple(row.name for row in self._order), runs=tuple(runs)
@@ -139,16 +140,19 @@ class RoundInProgress:
         self._failed[name] = failure.outcome
         self._alive.pop(name).close(patience_s=0.0)
 
+    def _first_calls(self, row: BuiltRow) -> None:
+        """The first call of each workload, in the study's order, so that it means the same in every round."""
+        for workload in self._workloads or [_LOAD]:
+            first = self._ask(row.name, "first_call", workload=workload.model_dump(mode="json"), keep={})
+            if first is not None:
+                self._first_call_s.setdefault(row.name, first["seconds"])
+
     # ---------------------------------------------------------------------------------------- one workload
 
     def _measure_workload(self, workload: Workload) -> None:
         started = time.monotonic()
         share_s = self._share_s / len(self._workloads)
-        for row in self._order:
-            cell = self._cells[row.name, workload.name] = _Cell()
-            first = self._ask(row.name, "first_call", workload=workload.model_dump(mode="json"), keep={})
-            if first is not None:
-                cell.first_call_s = first["seconds"]
+        self._cells |= {(row.name, workload.name): _Cell() for row in self._order}
         call_s = self._warm_up(workload, share_s)
         if not call_s:
             return
@@ -164,7 +168,8 @@ class RoundInProgress:
 
     def _warm_up(self, workload: Workload, share_s: float) -> dict[str, float]:
         """Call until each variant is settled; return the seconds of a settled call by variant."""
-        cap_s = min(self._bench.policy.warmup_cap_s, _SHARE_OF_WARMUP * share_s / len(self._order))
+        fair_s = _SHARE_OF_WARMUP * share_s / len(self._order)
+        cap_s = min(self._bench.policy.warmup_cap_s, max(fair_s, _LEAST_WARMUP_S))
         call_s: dict[str, float] = {}
         for row in self._order:
             cell = self._cells[row.name, workload.name]
@@ -211,6 +216,9 @@ class RoundInProgress:
         if workload.kind == "load":
             if opened is not None:
                 samples.append(Samples(metric="load_s", values=(opened["load_s"],)))
+            if row.name in self._first_call_s:
+                samples.append(Samples(metric="first_call_s", values=(self._first_call_s[row.name],)))
+                facts["first_call"] = (self._workloads or [_LOAD])[0].name
         else:
             cell = self._cells.get((row.name, workload.name), _Cell())
             samples = _samples_of(cell)
@@ -236,8 +244,6 @@ class RoundInProgress:
 
 def _samples_of(cell: _Cell) -> list[Samples]:
     samples = []
-    if cell.first_call_s is not None:
-        samples.append(Samples(metric="first_call_s", values=(cell.first_call_s,)))
     if cell.timed or cell.warmup:
         pairs = cell.warmup + cell.timed
         before_first_turn = -1 - max(cell.warmup_blocks, default=0)

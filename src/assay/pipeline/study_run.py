@@ -142,14 +142,12 @@ class StudyRun:
             for measured in self._quality(model, rows, tokens):
                 quality.append(measured)
                 yield evidence(quality, complete=False)
-            decided = False
-            for decided in self._rounds(key, rows, workloads, tokens):
-                yield evidence(quality, complete=False)
-            yield evidence(quality, complete=decided)
+            for complete in self._rounds(key, rows, workloads, tokens):
+                yield evidence(quality, complete)
 
     def _environment(self, before: Load, after: Load) -> Environment:
         threads = self._study.threads or self._machine.usable_cpus
-        return surroundings.environment(before, after, threads, self._packages)
+        return surroundings.environment(before, after, threads, described=self._machine)
 
     # ------------------------------------------------------------------------------------------------ build
 
@@ -227,19 +225,20 @@ class StudyRun:
         with self._scratch(key) as logits:
             order = [reference, *(row for row in missing if row.artifact.digest != reference.artifact.digest)]
             for done, row in enumerate(order):
-                measured = self._quality_of(model, row, reference, logits, tokens, key, done)
+                measured = self._quality_of(model, row, reference, logits, tokens, key)
                 self._progress.advance(done + 1)
                 if row.artifact.digest not in known:
                     self._store.add_quality(measured)
                     yield measured
 
     def _quality_of(
-        self, model: str, row: BuiltRow, reference: BuiltRow, logits: Path, tokens: Tokens, key: str, done: int
+        self, model: str, row: BuiltRow, reference: BuiltRow, logits: Path, tokens: Tokens, key: str
     ) -> Quality:
         plan = self._study.quality
         timeout_s = self._study.measure.timeout_s
         metrics: dict[str, Any] = {}
-        scored, outcome = 0, Outcome(kind="ok")
+        recipe: str | Absent
+        scored, recipe, outcome = 0, Absent(reason="not scored"), Outcome(kind="ok")
         text: str | Absent = Absent(reason="no sample was asked for")
         try:
             with WorkerProcess(row.name) as worker:
@@ -256,7 +255,6 @@ class StudyRun:
                 answer = worker.ask(
                     "quality",
                     timeout_s,
-                    notify=lambda part, whole: self._progress.advance(done + 0.95 * part / whole),
                     context=min(plan.context, row.artifact.contract.context_length),
                     at_least=plan.tokens,
                     reference=str(logits),
@@ -264,7 +262,7 @@ class StudyRun:
                     has_text=tokens.is_text,
                 )
                 metrics = {name: _measured(value) for name, value in answer["metrics"].items()}
-                scored = answer["tokens"]
+                scored, recipe = answer["tokens"], answer["recipe"]
                 if plan.sample_tokens and tokens.is_text:
                     text = worker.ask(
                         "generate", timeout_s, model=model, prompt=plan.sample_prompt, new_tokens=plan.sample_tokens
@@ -283,6 +281,7 @@ class StudyRun:
             text=tokens.description,
             text_digest=tokens.digest,
             tokens=scored,
+            recipe=recipe,
             context=min(plan.context, row.artifact.contract.context_length),
             metrics=metrics,
             sample_prompt=plan.sample_prompt,
@@ -345,7 +344,7 @@ class StudyRun:
     def _undecided(
         self, rounds: Sequence[Round], rows: Sequence[BuiltRow], timed: Sequence[Workload]
     ) -> list[Workload]:
-        """Workloads in which some candidate's speed is not yet decided; all of them before the least number of rounds."""
+        """Workloads in which some candidate's speed is not decided; all of them before the least number of rounds."""
         policy = self._study.measure
         if len(rounds) < policy.min_rounds:
             return list(timed)
@@ -363,6 +362,7 @@ class StudyRun:
                     margin=policy.margin,
                     alpha=policy.alpha,
                     min_rounds=policy.min_rounds,
+                    budget=policy.max_rounds,
                 ).outcome
                 == "inconclusive"
                 for row in rows
