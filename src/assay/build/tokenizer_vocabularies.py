@@ -36,8 +36,10 @@ PRE_TOKENIZERS: Mapping[str, str] = MappingProxyType(
 """How text is cut before BPE, by `tokenizer.ggml.pre`. A file that states none is cut as `default`."""
 
 
-def build(metadata: Mapping[str, Any]) -> InnerTokenizer:
+def build(metadata: Mapping[str, Any], tokens: list[str]) -> InnerTokenizer:
     """The tokenizer of a GGUF file's metadata, without the special tokens around a text.
+
+    `tokens` is the array `tokenizer.ggml.tokens`, which takes long enough to read once.
 
     Raises:
         TokenizerError: the vocabulary is missing, damaged, or of a kind that Assay does not know.
@@ -45,14 +47,12 @@ def build(metadata: Mapping[str, Any]) -> InnerTokenizer:
     model = metadata.get("tokenizer.ggml.model")
     match model:
         case "gpt2":
-            inner = _byte_level(metadata)
+            inner = _byte_level(metadata, tokens)
         case "llama":
-            inner = _sentencepiece(metadata)
-        case None:
-            raise error("the file holds no vocabulary ('tokenizer.ggml.model' is missing)", "Use a file that has one")
+            inner = _sentencepiece(metadata, [_spelled(token) for token in tokens])
         case _:
             raise error(f"its vocabulary is of the kind {model!r}", "Assay knows the kinds gpt2 (BPE) and llama (SPM)")
-    _add_whole_tokens(inner, metadata)
+    _add_whole_tokens(inner, metadata, tokens)
     return inner
 
 
@@ -81,8 +81,8 @@ def _numbers(metadata: Mapping[str, Any], key: str, count: int) -> list[Any]:
     return values
 
 
-def _byte_level(metadata: Mapping[str, Any]) -> InnerTokenizer:
-    vocabulary = {token: index for index, token in enumerate(strings(metadata, "tokens"))}
+def _byte_level(metadata: Mapping[str, Any], tokens: list[str]) -> InnerTokenizer:
+    vocabulary = {token: index for index, token in enumerate(tokens)}
     pre = metadata.get("tokenizer.ggml.pre", "default")
     if pre not in PRE_TOKENIZERS:
         raise error(f"its text is cut by the rule {pre!r}", f"Assay knows: {', '.join(PRE_TOKENIZERS)}")
@@ -132,8 +132,7 @@ def _pre_tokenizer(rule: str) -> pre_tokenizers.PreTokenizer:
             )
 
 
-def _sentencepiece(metadata: Mapping[str, Any]) -> InnerTokenizer:
-    tokens = [_spelled(token) for token in strings(metadata, "tokens")]
+def _sentencepiece(metadata: Mapping[str, Any], tokens: list[str]) -> InnerTokenizer:
     vocabulary = {token: index for index, token in enumerate(tokens)}
     # Gemma's scores do not follow the order of its merges; the order of its pieces does.
     in_order = str(metadata.get("general.architecture", "")).startswith("gemma")
@@ -181,13 +180,11 @@ def _implied_merges(
     return [(left, right) for _, left, right in cuts]
 
 
-def _add_whole_tokens(inner: InnerTokenizer, metadata: Mapping[str, Any]) -> None:
+def _add_whole_tokens(inner: InnerTokenizer, metadata: Mapping[str, Any], tokens: list[str]) -> None:
     """Control tokens (special) and tokens of the user's own are never cut."""
     if "tokenizer.ggml.token_type" not in metadata:
         return
-    tokens = strings(metadata, "tokens")
     kinds = _numbers(metadata, "token_type", len(tokens))
-    known = inner.get_vocab(with_added_tokens=False)
-    whole = [(token, kind) for token, kind in zip(tokens, kinds, strict=True) if token in known and token]
-    inner.add_special_tokens([AddedToken(token, normalized=False) for token, kind in whole if kind == _CONTROL])
-    inner.add_tokens([AddedToken(token, normalized=False) for token, kind in whole if kind == _USER_DEFINED])
+    for sought, add in ((_CONTROL, inner.add_special_tokens), (_USER_DEFINED, inner.add_tokens)):
+        whole = (token for token, kind in zip(tokens, kinds, strict=True) if kind == sought and token)
+        add([AddedToken(token, normalized=False) for token in whole if inner.token_to_id(token) is not None])

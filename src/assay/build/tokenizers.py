@@ -73,8 +73,10 @@ class Tokenizer:
         Raises:
             TokenizerError: the vocabulary is missing, damaged, or of a kind that Assay does not know.
         """
-        inner = tokenizer_vocabularies.build(metadata)
+        if "tokenizer.ggml.model" not in metadata:
+            raise tokenizer_vocabularies.error("the file holds no vocabulary", "Use a file that has one")
         tokens = tokenizer_vocabularies.strings(metadata, "tokens")
+        inner = tokenizer_vocabularies.build(metadata, tokens)
         ids = {name: _id_in(metadata, f"{name}_token_id", len(tokens)) for name in _GGUF_ROLES}
         sentencepiece = metadata["tokenizer.ggml.model"] == "llama"
         pre = tokenizer_vocabularies.PRE_TOKENIZERS.get(str(metadata.get("tokenizer.ggml.pre")))
