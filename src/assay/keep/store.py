@@ -34,7 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from assay.core.errors import StoreError
-from assay.core.records import Quality, Result, Round, Run, Versioned
+from assay.core.records import Ceilings, Quality, Result, Round, Run, Versioned
 from assay.keep.failures import as_store_error
 from assay.keep.locks import LockHeldError, file_lock
 from assay.keep.migrations import pending
@@ -212,8 +212,16 @@ class Store:
             for row in rows
         )
 
+    def add_ceilings(self, machine_digest: str, ceilings: Ceilings) -> bool:
+        """Store what a machine can do at best; False if it is what was stored last."""
+        return self.put("ceilings", machine_digest, ceilings)
+
+    def ceilings(self, machine_digest: str) -> Ceilings | None:
+        """The ceilings of a machine, measured last."""
+        return self.get("ceilings", machine_digest, Ceilings)
+
     def put(self, kind: str, key: str, record: Versioned) -> bool:
-        """Append any record under a kind and a key, such as `ceilings` and a machine's digest.
+        """Append any record under a kind and a key.
 
         Returns:
             False if the newest record of this kind and key is the very same.
