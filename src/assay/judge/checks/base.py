@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,6 +22,14 @@ from assay.core.records import (
     Run,
     Samples,
 )
+
+REPEATED_TIMES = frozenset(
+    {"prefill_s", "tpot_s", "end_to_end_s", "call_s", "forward_s", "backward_s", "optimizer_step_s"}
+)
+"""Times that are sampled call by call."""
+RATES = {"prefill_s": "prefill_tok_per_s", "tpot_s": "decode_tok_per_s"}
+"""Rates that are computed from a sampled time."""
+TIMES = {rate: time for time, rate in RATES.items()}
 
 
 @dataclass(frozen=True)
@@ -45,19 +54,54 @@ class Subject:
         """The row that speed is compared with."""
         return next((row for row in self.rows if row.role == "baseline"), None)
 
+    def quality_of(self, name: str) -> Quality | None:
+        """The quality record of a row, if it was measured."""
+        return next((quality for quality in self.quality if quality.variant == name), None)
+
     def runs(self) -> Iterator[Run]:
-        """Every run that ended well, round by round."""
-        for measured in self.rounds:
+        """Every run that ended well and stands in a row, round by round."""
+        shown = {row.name for row in self.rows}
+        for measured in sorted(self.rounds, key=lambda r: r.index):
             for run in measured.runs:
-                if run.outcome.kind == "ok":
+                if run.outcome.kind == "ok" and run.variant in shown:
                     yield run
 
-    def samples(self, metrics: frozenset[str]) -> Iterator[tuple[Run, Samples]]:
-        """Samples of some metrics, with their runs."""
+    def samples(self, metrics: Iterable[str]) -> dict[Series, list[tuple[Run, Samples]]]:
+        """Samples of some metrics by row, metric and workload, each with its run, in the order of the rounds."""
+        wanted = frozenset(metrics)
+        found: dict[Series, list[tuple[Run, Samples]]] = {}
         for run in self.runs():
             for samples in run.samples:
-                if samples.metric in metrics:
-                    yield run, samples
+                if samples.metric in wanted:
+                    key = Series(run.variant, samples.metric, run.workload.name)
+                    found.setdefault(key, []).append((run, samples))
+        return found
+
+    def cell(self, row: str, metric: str, workload: str = "") -> Cell:
+        """The cell of a metric as the row's table names it: with its workload only where there are several."""
+        shown = self.row(row)
+        full = f"{metric}@{workload}"
+        return Cell(row=row, metric=full if workload and shown is not None and full in shown.metrics else metric)
+
+    def value(self, row: Row, metric: str, workload: str = "") -> Measured | Estimate | None:
+        """What a row shows of a metric on a workload, or None where it shows nothing."""
+        return row.metrics.get(f"{metric}@{workload}", row.metrics.get(metric))
+
+    def timed_cells(self, series: Series) -> tuple[Cell, ...]:
+        """The cells that a sampled time feeds: itself, and its rate."""
+        names = [series.metric, *([RATES[series.metric]] if series.metric in RATES else [])]
+        return tuple(self.cell(series.row, name, series.workload) for name in names)
+
+
+class Series(NamedTuple):
+    """Which samples: of a row, a metric, a workload."""
+
+    row: str
+    metric: str
+    workload: str
+
+    def __str__(self) -> str:
+        return f"{self.row} on {self.workload}"
 
 
 class Answer(NamedTuple):
@@ -67,21 +111,13 @@ class Answer(NamedTuple):
     not_checked: tuple[str, ...] = ()
 
 
-REPEATED_TIMES = frozenset(
-    {"prefill_s", "tpot_s", "end_to_end_s", "call_s", "forward_s", "backward_s", "optimizer_step_s"}
-)
-"""Times that are sampled call by call."""
-RATES = {"prefill_s": "prefill_tok_per_s", "tpot_s": "decode_tok_per_s"}
-
-
-def cells_of(row: str, metric: str, workload: str) -> tuple[Cell, ...]:
-    """The cells that a sampled time feeds: itself and its rate, on one workload."""
-    names = [metric, *([RATES[metric]] if metric in RATES else [])]
-    return tuple(Cell(row=row, metric=f"{name}@{workload}") for name in names)
-
-
 def number(value: Measured | Estimate | None) -> float | None:
     """The number in a cell, or None where there is none."""
     if value is None or isinstance(value, Absent):
         return None
     return value.value if isinstance(value, Estimate) else value
+
+
+def enough_rounds(showing: int, rounds: int, share: float) -> bool:
+    """True where a symptom shows in that share of the rounds, and in at least one."""
+    return showing > 0 and showing >= math.ceil(share * rounds)

@@ -1,9 +1,66 @@
-"""Every threshold of the checks, in one place. It refuses thresholds of unknown names."""
+"""Every threshold of the checks, in one place; a policy file overrides them. It refuses thresholds of unknown names."""
 
 from __future__ import annotations
+
+from pydantic import Field
 
 from assay.core.records import Record
 
 
 class CheckPolicy(Record):
-    """Thresholds; each field says which rule of disbelief it belongs to."""
+    """Thresholds; the text of each field begins with the rule of disbelief that it belongs to."""
+
+    first_sample_ratio: float = Field(default=1.5, gt=1)
+    """3: the first timed sample against the median of the rest."""
+    first_sample_error_ratio: float = Field(default=10.0, gt=1)
+    """3: from here, and from the next threshold in seconds, it is an error."""
+    first_sample_error_s: float = Field(default=1.0, gt=0)
+    """3"""
+    noise_deviation: float = Field(default=0.10, gt=0)
+    """4: standard deviation / mean."""
+    noise_extreme: float = Field(default=0.50, gt=0)
+    """4: distance of the smallest or the largest sample from the mean, as a share of it."""
+    noise_raw_s: float = Field(default=1e-3, ge=0)
+    """4: a single timed call shorter than this."""
+    noise_iqr: float = Field(default=0.10, gt=0)
+    """4: interquartile range / median."""
+    noise_iqr_gross: float = Field(default=0.25, gt=0)
+    """4: the same, called gross."""
+    unresolved_errors: float = Field(default=2.0, gt=0)
+    """5: a time below this many standard errors is not resolved."""
+    consistency: float = Field(default=0.05, gt=0, lt=1)
+    """8: distance from 1 of throughput x latency / work, and of the phases' sum / end to end."""
+    replicate_level: float = Field(default=1.0, gt=0)
+    """11a: effects smaller than this many times the null variant's are unresolved."""
+    cpu_share: float = Field(default=0.9, gt=0, le=1)
+    """13: CPU time / (wall time x threads)."""
+    psi_cpu_some_avg10: float = Field(default=5.0, gt=0)
+    """13: per cent of the last 10 s in which some process waited for a CPU."""
+    steal_fraction: float = Field(default=0.01, gt=0)
+    """13: share of CPU time taken by the hypervisor."""
+    drift_rho: float = Field(default=0.3, gt=0, lt=1)
+    """14: Spearman's correlation of samples with their order."""
+    drift_p: float = Field(default=0.01, gt=0, lt=1)
+    """14: its p-value, and that of a change point."""
+    drift_thirds: float = Field(default=1.03, gt=1)
+    """14: median of the last third / median of the first."""
+    speedup_over_bound: float = Field(default=1.1, ge=1)
+    """18: speed-up / the larger of byte ratio and peak ratio."""
+    prefill_tokens_per_weight: int = Field(default=32, ge=1)
+    """19: tokens that share one read of a weight from which a product is bound by arithmetic, not by bytes."""
+    nll_digits: int = Field(default=6, ge=1)
+    """22: digits to which two likelihoods must agree to be called the same."""
+    psnr_identical_db: float = Field(default=100.0, gt=0)
+    """22: above this no type was changed."""
+    nll_below_chance_nats: float = Field(default=0.5, gt=0)
+    """25: NLL within this of ln(vocabulary) is chance."""
+    kl_of_chance: float = Field(default=0.5, gt=0, le=1)
+    """25: KL divergence as a share of ln(vocabulary)."""
+    top1_least: float = Field(default=0.05, ge=0, lt=1)
+    """25: top-1 agreement."""
+    expanded_bytes: float = Field(default=1.05, ge=1)
+    """Palettes: weights in memory / weights on disk."""
+    rounds_share: float = Field(default=0.5, gt=0, le=1)
+    """3, 4, 14: share of the rounds in which it must show, so that one bad moment is no finding."""
+    contended_rounds_share: float = Field(default=0.1, gt=0, le=1)
+    """13: share of contended rounds."""

@@ -9,7 +9,22 @@ from assay.core.records import Finding
 from assay.judge.checks.base import Answer, Subject
 from assay.judge.checks.policy import CheckPolicy
 
-CHECKS: tuple[str, ...] = ()
+CHECKS = (
+    "non_positive_time",
+    "broken_model",
+    "conversion_absent",
+    "contracts",
+    "throughput_latency",
+    "first_sample",
+    "contention",
+    "replicates",
+    "drift",
+    "noise",
+    "slower_precision",
+    "speedup_bound",
+    "source_quantised",
+    "palettes_expanded",
+)
 """Modules of this package, in the order in which their findings are told."""
 
 _ORDER = {"ERR": 0, "WARN": 1, "INFO": 2}
