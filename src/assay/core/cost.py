@@ -1,6 +1,6 @@
 """What a model costs before it runs: FLOPs, bytes, bounds. It refuses types whose size it does not know.
 
-The formulas, from the shapes alone (METHOD, section 6), with B batch, T tokens, L layers, H heads, H_kv key/value heads,
+The formulas, from the shapes alone, with B batch, T tokens, L layers, H heads, H_kv key and value heads,
 d_h head size, d hidden size, d_ff intermediate size, V vocabulary, c tokens in the cache:
 
     N_mm    = L (2 d H d_h + 2 d H_kv d_h + g d d_ff) + d V        g = 2, or 3 for a gated MLP

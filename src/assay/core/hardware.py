@@ -1,6 +1,6 @@
 """Published ceilings of hardware, as data. It refuses sparse peaks, and marks what is recalled and not verified.
 
-Dense peaks in TFLOP/s (`int8` and `fp8` in TOP/s), bandwidth in GB/s, power in watts, with 10^12 and 10^9. A figure that
+Dense peaks in TFLOP/s (`int8`, `fp8`: TOP/s), bandwidth in GB/s, power in watts, with 10^12 and 10^9. A figure that
 is missing is not in the table: `peak_flops` and its like then give Absent.
 """
 

@@ -118,9 +118,9 @@ def window_peak(reset: PeakReset, mark: MemoryReading | Absent, now: MemoryReadi
 def peak_anonymous(peak: Measured, mark: MemoryReading | Absent, now: MemoryReading | Absent) -> Measured:
     """Highest anonymous memory between `mark` and `now`, in bytes.
 
-    macOS keeps a mark of its own. Linux does not, but resident memory is anonymous plus file-mapped; where the latter is
-    the same at both ends of the window (within 2 % of the peak), both peak together, and the peak of anonymous memory
-    is that of resident memory less what is file-mapped. Where it is not the same, the value would be a guess: Absent.
+    macOS keeps a mark of its own. Linux does not; but resident memory is anonymous plus file-mapped, and where the
+    latter is the same at both ends of the window (within 2 % of the peak), both peak together: the peak of anonymous
+    memory is that of resident memory less what is file-mapped. Where it is not the same, that would be a guess: Absent.
     """
     kept = _of(now, "peak_anonymous_bytes")
     if not isinstance(kept, Absent):
