@@ -21,7 +21,8 @@ from assay.show.sentences import (
 )
 from assay.show.view import CellView, ColumnView, NoteView, RowView, View, view_of, words
 
-_SPECIAL = re.compile(r"([\\`*\[\]<>|~&#]|(?<!\w)_|_(?!\w))")
+_SPECIAL = re.compile(r"([\\`*\[\]<>|~&#]|(?<![^\W_])_|_(?![^\W_]))")
+"""An underscore between letters or digits is no markup, and names of metrics stay readable."""
 
 
 def render_markdown(result: Result) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, Task, TextColumn
+from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn
 from rich.progress import ProgressColumn as RichColumn
 from rich.text import Text
 
@@ -147,7 +147,7 @@ class BarProgress:
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._task: int | None = None
+        self._task: TaskID | None = None
         self._paused = False
         self._held: list[str] = []
         self._bar.start()
@@ -156,7 +156,7 @@ class BarProgress:
         """As the protocol says."""
         self._pace.begin(title, total)
         if self._task is not None:
-            self._bar.remove_task(self._bar.task_ids[0])
+            self._bar.remove_task(self._task)
         self._task = self._bar.add_task(shown.one_line(title), total=total or None)
         self._draw()
 
@@ -164,7 +164,7 @@ class BarProgress:
         """As the protocol says."""
         self._pace.advance(done)
         if self._task is not None:
-            self._bar.update(self._bar.task_ids[0], completed=done)
+            self._bar.update(self._task, completed=done)
         self._draw()
 
     def say(self, text: str) -> None:
@@ -229,7 +229,9 @@ class _Pace:
     def left_words(self) -> str:
         taken_s = self._clock() - self._began_s
         steps = self._done - self._done_before
-        if steps <= 0 or self.finished:
+        if self.finished:
+            return f"{shown.duration(taken_s)} in all"
+        if steps <= 0:
             return f"{shown.duration(taken_s)} so far" if taken_s >= 1 else ""
         return f"about {shown.duration(taken_s / steps * (self._total - self._done))} left"
 

@@ -27,7 +27,7 @@ def inconclusive_lines(result: Result) -> tuple[str, ...]:
     return tuple(
         f"{shown.one_line(comparison.variant)}, {comparison_line(comparison)}. {_smallest_effect(comparison)}"
         for comparison in result.comparisons
-        if comparison.outcome == "inconclusive"
+        if comparison.outcome in ("inconclusive", "not_comparable")
     )
 
 

@@ -272,24 +272,23 @@ class _Writer:
         return blocks
 
     def _table(self, columns: Sequence[Column]) -> Table:
-        numbers = tuple(place for place, column in enumerate(columns) if column[2])
-        table = self._empty_table([header for header, _, _ in columns], numbers)
-        for cells in zip(*(column[1] for column in columns), strict=True):
-            table.add_row(*cells)
-        return table
-
-    def _empty_table(self, headers: Sequence[Text], numbers: Sequence[int]) -> Table:
         table = Table(
             box=box.ASCII2 if self._ascii else box.SIMPLE_HEAD,
             show_edge=False,
             pad_edge=False,
             padding=(0, 1, 0, 0),
         )
-        for place, header in enumerate(headers):
-            wraps = place == len(headers) - 1 and place not in numbers
+        for place, (header, _, is_number) in enumerate(columns):
+            # Only names and closing words may be folded: a number is never cut.
             table.add_column(
-                header, justify="right" if place in numbers else "left", no_wrap=not wraps, overflow="fold"
+                header,
+                justify="right" if is_number else "left",
+                no_wrap=is_number or 0 < place < len(columns) - 1,
+                overflow="fold",
+                max_width=self._width // _NAMES_SHARE if place == 0 else None,
             )
+        for cells in zip(*(column[1] for column in columns), strict=True):
+            table.add_row(*cells)
         return table
 
 
