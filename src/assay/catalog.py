@@ -19,7 +19,6 @@ from assay.core.errors import (
     InputError,
     MissingDependencyError,
     TransformError,
-    UnknownArchitectureError,
 )
 from assay.core.records import TransformSpec, Workload
 
@@ -60,7 +59,13 @@ CHECKPOINTS = MappingProxyType(
 )
 """Asked in this order whether they recognise a path."""
 
-FAMILIES = MappingProxyType({name: f"assay.build.models.{name}" for name in ("gpt2", "llama")})
+FAMILIES = MappingProxyType(
+    {
+        "gpt2": "transformers' GPT-2, random weights; a nanoGPT checkpoint's own validation loss",
+        "llama": "transformers' Llama, random weights and SmolLM2-135M",
+    }
+)
+"""What each family of `build.models` was checked against."""
 
 TRANSFORMS = MappingProxyType(
     {name: f"assay.build.transforms.{name}" for name in ("cast", "int8_weight_only", "palettize")}
@@ -99,21 +104,6 @@ def lookup(table: Iterable[str], name: str, what: str) -> str:
 def transform(kind: str) -> ModuleType:
     """The module of a transform: `Options`, `apply(model, options)`."""
     return importlib.import_module(TRANSFORMS[lookup(TRANSFORMS, kind, "transform")])
-
-
-def family(model_type: str) -> ModuleType:
-    """The module of a model family, by the `model_type` of config.json.
-
-    Raises:
-        UnknownArchitectureError: there is none.
-    """
-    if model_type not in FAMILIES:
-        raise UnknownArchitectureError(
-            f"A model of the type {model_type!r} was asked for",
-            "Assay has no family of that name",
-            f"Known families: {', '.join(FAMILIES)}. CONTRIBUTING.md says how to add one",
-        )
-    return importlib.import_module(FAMILIES[model_type])
 
 
 def exporter(format_name: str) -> ModuleType:

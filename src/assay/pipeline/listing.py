@@ -36,8 +36,8 @@ def _models(_: Path) -> Iterator[Entry]:
 
 
 def _families(_: Path) -> Iterator[Entry]:
-    for name, module in catalog.FAMILIES.items():
-        yield {"name": name, "module": module, "checked against": catalog.FAMILY_CHECKS[name]}
+    for name, reference in catalog.FAMILIES.items():
+        yield {"name": name, "checked against": reference}
 
 
 def _transforms(_: Path) -> Iterator[Entry]:
@@ -69,8 +69,10 @@ def _metrics(_: Path) -> Iterator[Entry]:
 
 
 def _checks(_: Path) -> Iterator[Entry]:
-    for check in runner.all_checks():
-        yield {"name": check.NAME, "rules": ", ".join(check.RULES), "about": check.SUMMARY}
+    for name in runner.CHECKS:
+        check = runner.load_check(name)
+        about = (check.__doc__ or "").partition("\n")[0]
+        yield {"name": check.NAME, "rule": check.RULE, "about": about}
 
 
 def _studies(store: Path) -> Iterator[Entry]:
@@ -79,7 +81,7 @@ def _studies(store: Path) -> Iterator[Entry]:
     kept = open_store(store)
     for study in kept.studies():
         rounds = len(kept.rounds(study.digest))
-        yield {"name": study.name, "digest": study.digest[:12], "rounds": str(rounds), "started": study.created_utc}
+        yield {"name": study.name, "digest": study.digest[:12], "rounds": str(rounds), "started": study.stored_utc}
 
 
 def _artifacts(store: Path) -> Iterator[Entry]:
