@@ -104,7 +104,22 @@ def expand_palettes(model: nn.Module) -> None:
 
 def pack_bits(values: Tensor, bits: int) -> Tensor:
     """Pack numbers below 2^bits into uint8, the first number in the lowest bits (little-endian bit order)."""
-    planes = torch.stack([(values.to(torch.uint8).flatten() >> bit) & 1 for bit in range(bits)], dim=1).flatten()
+    flat = values.to(torch.uint8).flatten()
+    return torch.cat([_pack_chunk(chunk, bits) for chunk in torch.split(flat, _CHUNK_VALUES)])
+
+
+def unpack_bits(packed: Tensor, bits: int, count: int) -> Tensor:
+    """The first `count` numbers that `pack_bits` packed, as uint8."""
+    chunks = torch.split(packed, _CHUNK_VALUES * bits // 8)
+    return torch.cat([_unpack_chunk(chunk, bits) for chunk in chunks])[:count]
+
+
+_CHUNK_VALUES = 1 << 20
+"""A multiple of 8, so that every chunk ends with a byte; bounds the memory of the bit planes."""
+
+
+def _pack_chunk(values: Tensor, bits: int) -> Tensor:
+    planes = torch.stack([(values >> bit) & 1 for bit in range(bits)], dim=1).flatten()
     padded = F.pad(planes, (0, -planes.numel() % 8)).view(-1, 8)
     packed = torch.zeros(len(padded), dtype=torch.uint8)
     for bit in range(8):
@@ -112,10 +127,10 @@ def pack_bits(values: Tensor, bits: int) -> Tensor:
     return packed
 
 
-def unpack_bits(packed: Tensor, bits: int, count: int) -> Tensor:
-    """The first `count` numbers that `pack_bits` packed, as uint8."""
-    planes = torch.stack([(packed >> bit) & 1 for bit in range(8)], dim=1).flatten()[: count * bits].view(count, bits)
-    values = torch.zeros(count, dtype=torch.uint8)
+def _unpack_chunk(packed: Tensor, bits: int) -> Tensor:
+    planes = torch.stack([(packed >> bit) & 1 for bit in range(8)], dim=1).flatten()
+    planes = planes[: planes.numel() // bits * bits].view(-1, bits)
+    values = torch.zeros(len(planes), dtype=torch.uint8)
     for bit in range(bits):
         values |= planes[:, bit] << bit
     return values
