@@ -485,6 +485,29 @@ class Quality(Versioned):
     outcome: Outcome
 
 
+class RuntimeState(Record):
+    """One runtime on this machine: usable or not, and why."""
+
+    name: str
+    version: Text
+    usable: bool
+    devices: tuple[str, ...]
+    facts: tuple[str, ...]
+    reason: str
+    """Why it is not usable, and the command that would mend it; empty where it is."""
+
+
+class Examination(Versioned):
+    """What `assay doctor` found."""
+
+    machine: Machine
+    load: Load
+    runtimes: tuple[RuntimeState, ...]
+    models: FrozenMap[str]
+    """Names of packaged models, and where each is or how to install it."""
+    ceilings: Ceilings | Absent
+
+
 # ---------------------------------------------------------------------------------------------- what is judged
 
 ComparisonOutcome = Literal["better", "worse", "equivalent", "inconclusive", "not_comparable"]

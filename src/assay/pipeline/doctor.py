@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from assay import catalog
 from assay.core.errors import CheckpointError, MissingDependencyError
-from assay.core.records import Absent, Ceilings, Load, Machine, Text
+from assay.core.records import Absent, Ceilings, Examination, Machine, RuntimeState, Text
 from assay.keep.store import Store
 from assay.pipeline.processes import WorkerFailed, WorkerProcess
 from assay.run.measure import environment as surroundings
@@ -22,31 +21,6 @@ _CEILINGS_TIMEOUT_S = 300.0
 _CEILINGS_S = 15.0
 
 
-@dataclass(frozen=True)
-class RuntimeState:
-    """One runtime: usable or not, and why."""
-
-    name: str
-    version: Text
-    usable: bool
-    devices: tuple[str, ...]
-    facts: tuple[str, ...]
-    reason: str
-    """Why it is not usable, and the install command; empty where it is."""
-
-
-@dataclass(frozen=True)
-class Examination:
-    """What `assay doctor` found."""
-
-    machine: Machine
-    load: Load
-    runtimes: tuple[RuntimeState, ...]
-    models: tuple[tuple[str, str], ...]
-    """Name of a packaged model, and where it is or how to install it."""
-    ceilings: Ceilings | Absent
-
-
 def examine(store: Store | None, measure: bool) -> Examination:
     """Look at this machine; with `measure` also take its ceilings and keep them in the store."""
     machine = surroundings.machine()
@@ -54,7 +28,7 @@ def examine(store: Store | None, measure: bool) -> Examination:
         machine=machine,
         load=surroundings.load(),
         runtimes=tuple(_runtime_state(name) for name in catalog.RUNTIMES),
-        models=tuple((name, _whereabouts(name)) for name in catalog.MODELS),
+        models={name: _whereabouts(name) for name in catalog.MODELS},
         ceilings=_ceilings(store, machine, measure),
     )
 
@@ -64,14 +38,25 @@ def _runtime_state(name: str) -> RuntimeState:
     if importlib.util.find_spec(entry.package) is None:
         missing = MissingDependencyError(name, entry.package, entry.extra)
         reason = f"{missing.found}. {missing.remedy}"
-        return RuntimeState(name, Absent(reason="not installed"), False, (), (), reason)
+        return _unusable(name, Absent(reason="not installed"), reason)
     version = importlib.metadata.version(entry.package)
     try:
         with WorkerProcess(name) as worker:
             told = worker.ask("probe", _PROBE_TIMEOUT_S, runtime=name)
     except WorkerFailed as failure:
-        return RuntimeState(name, version, False, (), (), failure.outcome.message)
-    return RuntimeState(name, version, told["usable"], tuple(told["devices"]), tuple(told["facts"]), told["reason"])
+        return _unusable(name, version, failure.outcome.message)
+    return RuntimeState(
+        name=name,
+        version=version,
+        usable=told["usable"],
+        devices=tuple(told["devices"]),
+        facts=tuple(told["facts"]),
+        reason=told["reason"],
+    )
+
+
+def _unusable(name: str, version: Text, reason: str) -> RuntimeState:
+    return RuntimeState(name=name, version=version, usable=False, devices=(), facts=(), reason=reason)
 
 
 def _whereabouts(name: str) -> str:

@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import Protocol
 
-from assay.core.records import Absent, Ceilings, Load, Machine, Measured, Text
+from assay.core.records import Absent, Ceilings, Examination, Measured, Text
 from assay.show.format import bytes_text
 
 
-class RuntimeView(Protocol):
-    """One runtime as it is shown."""
-
-    name: str
-    version: Text
-    usable: bool
-    devices: tuple[str, ...]
-    facts: tuple[str, ...]
-    reason: str
-
-
-class ExaminationView(Protocol):
-    """A machine as it is shown."""
-
-    machine: Machine
-    load: Load
-    runtimes: tuple[RuntimeView, ...]
-    models: tuple[tuple[str, str], ...]
-    ceilings: Ceilings | Absent
-
-
-def render_examination(found: ExaminationView, as_json: bool = False) -> str:
+def render_examination(found: Examination, as_json: bool = False) -> str:
     """A machine, its runtimes, its models and its ceilings."""
-    return json.dumps(_as_json(found), indent=2, ensure_ascii=False) if as_json else "\n".join(_lines(found))
+    return found.model_dump_json(indent=2) if as_json else "\n".join(_lines(found))
 
 
-def _lines(found: ExaminationView) -> Iterator[str]:
+def _lines(found: Examination) -> Iterator[str]:
     machine, load = found.machine, found.load
     yield f"Machine   {_text(machine.cpu_model)}, {machine.usable_cpus} of {machine.logical_cpus} CPUs usable"
     yield f"          {machine.system} {machine.release}, {machine.architecture}, {bytes_text(machine.memory_bytes)}"
@@ -45,14 +22,14 @@ def _lines(found: ExaminationView) -> Iterator[str]:
     yield f"          instruction sets: {', '.join(machine.isa) or 'none that matter'}"
     yield f"          hypervisor: {_text(machine.hypervisor)}; governor: {_text(machine.governor)}"
     yield f"          accelerators: {', '.join(machine.accelerators) or 'none found'}"
-    yield f"Now       load average {_number(load.load_average)}, CPU pressure {_number(load.psi_cpu_some_avg10, ' %')}, "
+    yield f"Now       load average {_number(load.load_average)}, CPU pressure {_number(load.psi_cpu_some_avg10, ' %')}"
     yield f"          stolen CPU time {_share(load.steal_fraction)}, available memory {_bytes(load.available_bytes)}"
     yield f"          temperature {_number(load.temperature_c, ' °C')}; thermal state {_text(load.thermal_state)}"
     for runtime in found.runtimes:
         state = f"{_text(runtime.version)}, devices: {', '.join(runtime.devices)}" if runtime.usable else "not usable"
         yield f"Runtime   {runtime.name}: {state}"
         yield from (f"          {line}" for line in ((*runtime.facts,) if runtime.usable else (runtime.reason,)))
-    for name, where in found.models:
+    for name, where in found.models.items():
         yield f"Model     {name}: {where}"
     yield from _ceilings(found.ceilings)
 
@@ -64,33 +41,13 @@ def _ceilings(ceilings: Ceilings | Absent) -> Iterator[str]:
     yield f"Ceilings  measured {ceilings.measured_utc} with {ceilings.threads} threads"
     for dtype, rate in ceilings.flops_per_s.items():
         yield f"          GEMM {dtype}: {_scaled(rate, 1e9, 'GFLOP/s')}"
-    yield f"          bandwidth: {_scaled(ceilings.bandwidth_bytes_per_s, 1e9, 'GB/s')} from memory, "
-    yield f"          {_scaled(ceilings.bandwidth_in_cache_bytes_per_s, 1e9, 'GB/s')} inside the last-level cache"
+    yield f"          bandwidth: {_scaled(ceilings.bandwidth_bytes_per_s, 1e9, 'GB/s')} from memory"
+    yield f"          bandwidth: {_scaled(ceilings.bandwidth_in_cache_bytes_per_s, 1e9, 'GB/s')} inside the last-level cache"
     yield f"          dispatch floor: {_scaled(ceilings.dispatch_floor_s, 1e-6, 'µs')}"
     yield f"          clock resolution: {_scaled(ceilings.clock_resolution_s, 1e-9, 'ns')}"
     yield f"          noise (interquartile range / median): {_share(ceilings.noise)}"
     if isinstance(ceilings.contention, str):
         yield f"          contended while measured: {ceilings.contention}"
-
-
-def _as_json(found: ExaminationView) -> dict[str, object]:
-    return {
-        "machine": found.machine.model_dump(mode="json"),
-        "load": found.load.model_dump(mode="json"),
-        "runtimes": [
-            {
-                "name": runtime.name,
-                "version": runtime.version if isinstance(runtime.version, str) else None,
-                "usable": runtime.usable,
-                "devices": list(runtime.devices),
-                "facts": list(runtime.facts),
-                "reason": runtime.reason,
-            }
-            for runtime in found.runtimes
-        ],
-        "models": dict(found.models),
-        "ceilings": found.ceilings.model_dump(mode="json"),
-    }
 
 
 def _text(value: Text) -> str:
