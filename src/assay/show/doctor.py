@@ -8,6 +8,9 @@ from assay.core.records import Absent, Ceilings, Examination, Measured, Text
 from assay.show.format import bytes_text
 
 
+_UNKNOWN = Absent(reason="not measured")
+
+
 def render_examination(found: Examination, as_json: bool = False) -> str:
     """A machine, its runtimes, its models and its ceilings."""
     return found.model_dump_json(indent=2) if as_json else "\n".join(_lines(found))
@@ -40,14 +43,15 @@ def _ceilings(ceilings: Ceilings | Absent) -> Iterator[str]:
         return
     yield f"Ceilings  measured {ceilings.measured_utc} with {ceilings.threads} threads"
     for dtype, rate in ceilings.flops_per_s.items():
-        yield f"          GEMM {dtype}: {_scaled(rate, 1e9, 'GFLOP/s')}"
-    yield f"          bandwidth: {_scaled(ceilings.bandwidth_bytes_per_s, 1e9, 'GB/s')} from memory"
-    yield f"          bandwidth: {_scaled(ceilings.bandwidth_in_cache_bytes_per_s, 1e9, 'GB/s')} inside the last-level cache"
-    yield f"          dispatch floor: {_scaled(ceilings.dispatch_floor_s, 1e-6, 'µs')}"
+        yield f"          matrix product, {dtype}: {_scaled(rate, 1e9, 'GFLOP/s')}"
+    for kernel, rate in ceilings.memory_bytes_per_s.items():
+        inside = _scaled(ceilings.cache_bytes_per_s.get(kernel, _UNKNOWN), 1e9, "GB/s")
+        yield f"          {kernel}: {_scaled(rate, 1e9, 'GB/s')} from memory, {inside} in the last-level cache"
+    for runtime, floor in ceilings.dispatch_floor_s.items():
+        yield f"          smallest operation of {runtime}: {_scaled(floor, 1e-6, 'µs')}"
     yield f"          clock resolution: {_scaled(ceilings.clock_resolution_s, 1e-9, 'ns')}"
     yield f"          noise (interquartile range / median): {_share(ceilings.noise)}"
-    if isinstance(ceilings.contention, str):
-        yield f"          contended while measured: {ceilings.contention}"
+    yield from (f"          not to be trusted: {reason}" for reason in ceilings.contention)
 
 
 def _text(value: Text) -> str:
