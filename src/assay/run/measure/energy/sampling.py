@@ -22,7 +22,7 @@ Reading = tuple[float, float]
 def integrate(readings: Sequence[Reading], begin_s: float, end_s: float, method: str) -> Estimate | Absent:
     """Joules of the window by the trapezoid rule.
 
-    At its ends power lies on the line between the readings around them, or is that of the nearest reading where there is
+    At its ends power lies on the line between the readings around them, or is that of the nearest one where there is
     none beyond. The interval is between the sums that take the smaller and the larger reading of every pause.
 
     Args:
