@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from assay import catalog
+from assay.judge.checks.runner import CHECKS
 
 ROOT = Path(__file__).parents[2]
 CONTRACTS = ROOT / ".importlinter"
@@ -57,6 +58,18 @@ PLANTED = (
         "run/workloads/load.py",
         "import assay.run.workloads.decode",
         "assay.run.workloads.load -> assay.run.workloads.decode",
+    ),
+    (
+        "meters",
+        "run/measure/energy/rapl.py",
+        "import assay.run.measure.energy.nvml",
+        "assay.run.measure.energy.rapl -> assay.run.measure.energy.nvml",
+    ),
+    (
+        "checks",
+        "judge/checks/drift.py",
+        "import assay.judge.checks.noise",
+        "assay.judge.checks.drift -> assay.judge.checks.noise",
     ),
     ("engines", "run/measure/planted.py", "import onnxruntime", "assay.run.measure.planted -> onnxruntime"),
     ("acyclic", "keep/planted_one.py", "import assay.keep.planted_two", "assay.keep"),
@@ -117,9 +130,10 @@ def test_each_contract_catches_its_violation(tmp_path: Path) -> None:
     ("contract", "table"),
     [
         ("checkpoints", catalog.CHECKPOINTS.values()),
-        ("models", catalog.FAMILIES.values()),
+        ("models", [f"assay.build.models.{family}" for family in catalog.FAMILIES]),
         ("transforms", catalog.TRANSFORMS.values()),
         ("workloads", [module for module, _ in catalog.WORKLOADS.values()]),
+        ("checks", [f"assay.judge.checks.{check}" for check in CHECKS]),
     ],
 )
 def test_every_plug_in_of_the_catalog_is_under_its_contract(contract: str, table: list[str]) -> None:
