@@ -65,7 +65,10 @@ $(VENV)/.installed-weights: $(VENV)/.installed-dev
 setup: $(VENV)/.installed-dev
 
 demo: $(VENV)/.installed-demo
-	$(BIN)/assay run examples/demo.toml
+	$(BIN)/assay run examples/demo.toml --report report.md --report report.html
+	@echo
+	@echo 'The same as files: $(CURDIR)/report.md'
+	@echo '                   $(CURDIR)/report.html'
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/python -m ruff check .
