@@ -49,7 +49,7 @@ def build(metadata: Mapping[str, Any], tokens: list[str]) -> InnerTokenizer:
         case "gpt2":
             inner = _byte_level(metadata, tokens)
         case "llama":
-            inner = _sentencepiece(metadata, [_spelled(token) for token in tokens])
+            inner = _sentencepiece(metadata, tokens)
         case _:
             raise error(f"its vocabulary is of the kind {model!r}", "Assay knows the kinds gpt2 (BPE) and llama (SPM)")
     _add_whole_tokens(inner, metadata, tokens)
@@ -133,10 +133,12 @@ def _pre_tokenizer(rule: str) -> pre_tokenizers.PreTokenizer:
 
 
 def _sentencepiece(metadata: Mapping[str, Any], tokens: list[str]) -> InnerTokenizer:
+    gemma = str(metadata.get("general.architecture", "")).startswith("gemma")
+    if gemma:
+        tokens = [_spelled(token) for token in tokens]
     vocabulary = {token: index for index, token in enumerate(tokens)}
     # Gemma's scores do not follow the order of its merges; the order of its pieces does.
-    in_order = str(metadata.get("general.architecture", "")).startswith("gemma")
-    scores = [] if in_order else _numbers(metadata, "scores", len(tokens))
+    scores = [] if gemma else _numbers(metadata, "scores", len(tokens))
     unknown = metadata.get("tokenizer.ggml.unknown_token_id")
     named = isinstance(unknown, int) and 0 <= unknown < len(tokens)
     inner = InnerTokenizer(
@@ -159,7 +161,7 @@ def _sentencepiece(metadata: Mapping[str, Any], tokens: list[str]) -> InnerToken
 
 
 def _spelled(token: str) -> str:
-    """A piece of spaces is stored with real spaces by the converter, and looked up with the sign for a space."""
+    """Gemma's pieces of spaces are stored with real spaces, and looked up with the sign for a space."""
     return _SPACE * len(token) if token and not token.strip(" ") else token
 
 

@@ -131,14 +131,26 @@ def open_checkpoint(path: Path) -> GgufCheckpoint:
 
 
 def dequantise(file: GgufFile, info: TensorInfo) -> NDArray[np.float32]:
-    """One tensor as float32 of `info.shape`, bit-equal to ggml's own dequantisation."""
+    """One tensor as float32 of `info.shape`, bit-equal to ggml's own dequantisation.
+
+    Raises:
+        CorruptFileError: a value is NaN or infinite: no family has such weights, damaged scales give them.
+    """
     block = info.block_type
     total = info.size_bytes // block.block_bytes
     step = max(_CHUNK_ELEMENTS // block.elements, 1)
     values = np.empty((total, block.elements), np.float32)
-    for first in range(0, total, step):
-        count = min(step, total - first)
-        values[first : first + count] = block.dequantise(file.blocks(info, first, count))
+    with np.errstate(all="ignore"):
+        for first in range(0, total, step):
+            chunk = block.dequantise(file.blocks(info, first, min(step, total - first)))
+            # The sum is finite nearly always and costs a fraction of a look at every value.
+            if not np.isfinite(chunk.sum()) and not np.isfinite(chunk).all():
+                raise CorruptFileError(
+                    f"The tensor {info.name!r} of {file.path} was to be dequantised",
+                    f"a value between {first * block.elements} and {(first + len(chunk)) * block.elements} is not finite",
+                    "The file is damaged: download or convert it again",
+                )
+            values[first : first + len(chunk)] = chunk
     return values.reshape(info.shape)
 
 

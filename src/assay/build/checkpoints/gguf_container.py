@@ -153,7 +153,7 @@ class _Reader:
         try:
             for _ in range(count):
                 position += 8 + unpack(data, position)[0]
-        except struct.error as error:
+        except (struct.error, OverflowError) as error:
             raise self.fail(f"{what} runs beyond the end of the file") from error
         if position > size:
             raise self.fail(f"{what} runs beyond the end of the file")
