@@ -10,7 +10,7 @@ NAME = "contracts"
 RULE = "33"
 
 _SAME_MODEL = tuple(field for field in Contract.model_fields if field != "dtype")
-_DTYPE_FACTS = ("dtype", "effective_dtype", "compute_dtype")
+_DTYPE_FACTS = ("activations_dtype", "effective_dtype")
 _DTYPE_NAMES = {"fp32": "float32", "f32": "float32", "fp16": "float16", "f16": "float16", "bf16": "bfloat16"}
 
 

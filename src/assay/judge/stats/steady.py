@@ -1,14 +1,16 @@
 """Steady state by samples: when warm-up is over. It refuses a fixed count, and says so where nothing ever settled.
 
-Warm-up ends when the medians of the last two groups of 5 blocks agree within their own spread. The spread is the inner
-one (fourth less second of five ordered values), because the full range of a group that still falls is nearly as wide as
-its step to the next group, and would agree with anything. Where a block takes longer than a tenth of the cap, ten
-blocks do not fit in it; there the groups shrink to two blocks, whose spread is their range: four slow blocks, each a
-mean over much work, say more than a run given up as unsettled. Either way at least four blocks are seen.
+Warm-up ends when the medians of the last two groups of 5 blocks agree within their own spread. The spread is that of the
+later group, because one cold call in the earlier would make it agree with anything; and it is the inner one (fourth less
+second of five ordered values), because the full range of a group that still falls is nearly as wide as its step to the
+next group. Where a block takes longer than a tenth of the cap, ten blocks do not fit in it; there the groups shrink to
+two blocks, whose spread is their range: four slow blocks, each a mean over much work, say more than a run given up as
+unsettled. Either way at least four blocks are seen.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import median
 
@@ -58,7 +60,7 @@ class SteadyState:
     @property
     def elapsed_s(self) -> float:
         """Seconds of warm-up so far."""
-        return sum(self._seconds)
+        return math.fsum(self._seconds)
 
     @property
     def group(self) -> int:
@@ -98,7 +100,7 @@ class SteadyState:
     def _last_groups(self) -> tuple[float, float, float]:
         size = self.group
         earlier, later = self._values[-2 * size : -size], self._values[-size:]
-        spread = max(_inner_spread(earlier), _inner_spread(later), LEAST_SPREAD * abs(median(earlier)))
+        spread = max(_inner_spread(later), LEAST_SPREAD * abs(median(later)))
         return median(earlier), median(later), spread
 
 
