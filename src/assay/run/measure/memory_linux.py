@@ -26,7 +26,8 @@ class LinuxMemory:
 
     The kernel counts pages per CPU and takes the high-water mark from the sum without what the CPUs still hold back
     (some hundred KiB). `VmRSS` of recent kernels is exact, so right after a reset the difference of the two is what is
-    held back, and it is added to the mark.
+    held back, and it is added to the mark. What is left is what changes while the process moves between CPUs: at most
+    128 KiB for each CPU on machines of up to 16.
 
     Args:
         proc: where procfs is mounted.
