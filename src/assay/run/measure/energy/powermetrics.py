@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
+from xml.parsers.expat import ExpatError
 
 from assay.core.records import Absent, Estimate
 from assay.run.measure.energy.base import EnergyKind, counted
@@ -111,7 +112,7 @@ def energy_of(written: bytes, seconds: float) -> Estimate | Absent:
             sample = plistlib.loads(document)
             elapsed_s = float(sample["elapsed_ns"]) * _NANO
             joules += float(sample["processor"]["combined_power"]) * _MILLI * elapsed_s
-        except (plistlib.InvalidFileException, KeyError, TypeError, ValueError):
+        except (plistlib.InvalidFileException, ExpatError, KeyError, TypeError, ValueError):
             continue  # the last document is cut off where the recording was stopped
         covered_s += elapsed_s
     if covered_s == 0.0:
