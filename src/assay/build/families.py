@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from assay.build import models
+from assay.build.nn.empty import empty_modules
 from assay.build.nn.kv_cache import StaticKVCache
 from assay.core.errors import CheckpointError, UnknownArchitectureError
 from assay.core.records import Contract, ModelSource
@@ -87,7 +88,7 @@ def tensor_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """
     kind = family(config.get("model_type"))
     parsed = kind.Config.from_dict(config)
-    with torch.device("meta"):
+    with empty_modules():
         model = kind.Model(parsed)
     return _stored_shapes(model, kind.transposed_tensors(parsed))
 
@@ -102,7 +103,7 @@ def build_model(checkpoint: TensorSource) -> nn.Module:
     config = checkpoint.config
     kind = family(config.get("model_type"))
     parsed = kind.Config.from_dict(config)
-    with torch.device("meta"):
+    with empty_modules():
         model = kind.Model(parsed)
     asked = f"fill a {config['model_type']} model from {checkpoint.source.location}"
     wanted = _stored_shapes(model, kind.transposed_tensors(parsed))

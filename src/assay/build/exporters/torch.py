@@ -11,17 +11,19 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from assay.build.exporters.tensor_file import TensorFile
+from assay.build.checkpoints.safetensors_file import StoredTensor, read_safetensors
 from assay.build.families import Family, assign, family, tensor_shapes
 from assay.build.files import read_json
+from assay.build.nn.empty import empty_modules
 from assay.build.nn.linear import Int8Linear, PaletteLinear, expand_palettes
 from assay.build.transform_modules import restructure
 from assay.core.canonical import digest, file_digest
@@ -147,10 +149,15 @@ def load(directory: Path, verify: bool = False) -> tuple[nn.Module, Artifact]:
     config = read_json(directory / "config.json", "The config of an artifact")
     kind, model = _empty_model(directory, config, artifact)
     transposed = kind.transposed_tensors(model.config)
-    with TensorFile(directory / _WEIGHTS) as stored:
-        parameters = dict(model.named_parameters())
-        _check_names(directory, parameters, stored)
-        assign(model, {name: _read(stored, name, empty, name in transposed) for name, empty in parameters.items()})
+    parameters = dict(model.named_parameters())
+    stored = read_safetensors(directory / _WEIGHTS).tensors
+    _check_names(directory, parameters, stored)
+    with (directory / _WEIGHTS).open("rb") as file:
+        filled = {
+            name: _read(file, name, stored[name], empty, transposed=name in transposed)
+            for name, empty in parameters.items()
+        }
+    assign(model, filled)
     expand_palettes(model)
     return model.eval(), artifact
 
@@ -256,7 +263,7 @@ def _empty_model(directory: Path, config: Mapping[str, Any], artifact: Artifact)
     except CheckpointError as error:
         raise ContractError(f"load the artifact {directory}", str(error), _REBUILD) from error
     _check_contract(directory, kind.contract(parsed, artifact.contract.dtype), artifact.contract)
-    with torch.device("meta"):
+    with empty_modules():
         model = kind.Model(parsed)
         for spec, change in zip(artifact.transforms, artifact.changes, strict=True):
             restructure(model, spec, change.modules)
@@ -281,23 +288,31 @@ def _check_contract(directory: Path, config: Contract, recorded: Contract) -> No
             )
 
 
-def _check_names(directory: Path, parameters: Mapping[str, nn.Parameter], stored: TensorFile) -> None:
+def _check_names(directory: Path, parameters: Mapping[str, nn.Parameter], stored: Mapping[str, StoredTensor]) -> None:
     for problem, names in (
-        ("lacks", sorted(parameters.keys() - stored.names())),
-        ("also has", sorted(stored.names() - parameters.keys())),
+        ("lacks", sorted(parameters.keys() - stored.keys())),
+        ("also has", sorted(stored.keys() - parameters.keys())),
     ):
         if names:
             raise ContractError(f"load the artifact {directory}", f"{_WEIGHTS} {problem} {names[0]}", _REBUILD)
 
 
-def _read(stored: TensorFile, name: str, empty: nn.Parameter, transposed: bool) -> Tensor:
+def _read(file: BufferedReader, name: str, stored: StoredTensor, empty: nn.Parameter, transposed: bool) -> Tensor:
+    """One tensor in memory of its own, in the model's orientation.
+
+    It is read and not mapped: the weights lie in memory before anything is timed, and no page counts twice.
+    """
     transposed = transposed and empty.is_floating_point()
     shape = tuple(reversed(empty.shape)) if transposed else tuple(empty.shape)
-    if stored.shape(name) != shape or stored.dtype(name) != empty.dtype:
+    asked = f"load {name} from {file.name}"
+    if stored.shape != shape or stored.dtype != empty.dtype:
         raise ContractError(
-            f"load {name} from {stored.path}",
-            f"it is {stored.dtype(name)} {list(stored.shape(name))}, config.json implies {empty.dtype} {list(shape)}",
+            asked,
+            f"it is {stored.dtype} {list(stored.shape)}, config.json implies {empty.dtype} {list(shape)}",
             _REBUILD,
         )
-    tensor = stored.read(name)
+    tensor = torch.empty(shape, dtype=stored.dtype)
+    file.seek(stored.start)
+    if file.readinto(cast(bytearray, tensor.view(-1).view(torch.uint8).numpy())) != tensor.nbytes:
+        raise CorruptFileError(asked, "the file ends before it does", _REBUILD)
     return tensor.t().contiguous() if transposed else tensor

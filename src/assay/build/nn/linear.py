@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from assay.build.nn.empty import empty_modules
 from assay.build.nn.select import replace
 
 
@@ -94,7 +95,7 @@ def expand_palettes(model: nn.Module) -> None:
     """Replace every `PaletteLinear` by a plain layer that holds its expanded weights."""
     for name, module in list(model.named_modules()):
         if isinstance(module, PaletteLinear):
-            with torch.device("meta"):
+            with empty_modules():
                 plain = nn.Linear(module.in_features, module.out_features, bias=module.bias is not None)
             plain.weight = nn.Parameter(module.expanded(), requires_grad=False)
             if module.bias is not None:

@@ -1,0 +1,76 @@
+"""What the families read from config.json, what they refuse, and what they warn of."""
+
+import warnings
+
+import pytest
+
+from assay.build.models import gpt2, llama
+from assay.core.errors import CheckpointError
+
+LLAMA = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2, "intermediate_size": 96}
+
+
+def test_configs_of_both_versions_of_transformers_read_the_same():
+    four = {**LLAMA, "rope_theta": 5e5, "rope_scaling": None, "torch_dtype": "bfloat16", "pretraining_tp": 1}
+    five = {**LLAMA, "rope_parameters": {"rope_type": "default", "rope_theta": 5e5}, "dtype": "bfloat16"}
+    assert llama.Config.from_dict(four) == llama.Config.from_dict(five)
+    assert llama.Config.from_dict(four).rope_theta == 5e5
+
+
+def test_scaled_positions_of_both_versions_read_the_same():
+    table = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+    four = {**LLAMA, "rope_theta": 5e5, "rope_scaling": {**table, "rope_type": "llama3"}}
+    five = {**LLAMA, "rope_parameters": {**table, "rope_type": "llama3", "rope_theta": 5e5}}
+    assert llama.Config.from_dict(four) == llama.Config.from_dict(five)
+
+
+def test_missing_fields_take_the_defaults_of_transformers():
+    from transformers import GPT2Config, LlamaConfig
+
+    theirs, ours = LlamaConfig(), llama.Config.from_dict({})
+    for field in ("vocab_size", "hidden_size", "num_key_value_heads", "rms_norm_eps", "max_position_embeddings"):
+        assert getattr(ours, field) == getattr(theirs, field), field
+    theirs, ours = GPT2Config(), gpt2.Config.from_dict({})
+    for field in ("vocab_size", "n_embd", "n_positions", "activation_function", "layer_norm_epsilon"):
+        assert getattr(ours, field) == getattr(theirs, field), field
+    assert ours.n_inner == 4 * 768
+
+
+def test_every_key_that_transformers_writes_is_known():
+    from transformers import GPT2Config, LlamaConfig
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        llama.Config.from_dict(LlamaConfig().to_dict())
+        gpt2.Config.from_dict(GPT2Config().to_dict())
+
+
+def test_unknown_keys_are_named_in_a_warning():
+    with pytest.warns(UserWarning, match="not use: clip_qkv, zeta"):
+        llama.Config.from_dict({**LLAMA, "zeta": 1, "clip_qkv": 8.0})
+
+
+@pytest.mark.parametrize(
+    ("family", "wrong", "said"),
+    [
+        (llama, {"hidden_act": "gelu"}, "hidden_act = 'gelu'"),
+        (llama, {"rope_scaling": {"type": "yarn", "factor": 4.0}}, "yarn"),
+        (llama, {"sliding_window": 64}, "sliding_window = 64"),
+        (llama, {"quantization_config": {"bits": 4}}, "quantization_config"),
+        (llama, {"hidden_size": -1}, "hidden_size = -1"),
+        (llama, {"hidden_size": True}, "hidden_size = True"),
+        (llama, {"rms_norm_eps": "small"}, "rms_norm_eps = 'small'"),
+        (llama, {"rope_scaling": 8.0}, "must be a table"),
+        (llama, {"num_key_value_heads": 3}, "4 heads over 3 key-value heads"),
+        (llama, {"head_dim": 15}, "width 15"),
+        (gpt2, {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
+        (gpt2, {"scale_attn_weights": False}, "scale_attn_weights"),
+        (gpt2, {"activation_function": "relu"}, "activation_function = 'relu'"),
+        (gpt2, {"n_head": 7}, "n_head = 7"),
+        (gpt2, {"bias": "no"}, "bias = 'no'"),
+    ],
+)
+def test_other_mathematics_is_refused_by_name(family, wrong, said):
+    known = LLAMA if family is llama else {}
+    with pytest.raises(CheckpointError, match=said):
+        family.Config.from_dict({**known, **wrong})
