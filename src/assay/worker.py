@@ -7,17 +7,19 @@ parent does, and it computes no statistics.
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import json
 import os
 import random
 import signal
+import socket
 import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from assay import catalog
 from assay.core.canonical import digest
@@ -107,7 +109,7 @@ class Worker:
     def do_import(self, runtime: str) -> Reply:
         """Import a runtime and nothing else. Answers with the seconds that took."""
         started = time.perf_counter()
-        catalog.runtime(runtime)
+        catalog.runtime(runtime).probe()
         return {"import_s": time.perf_counter() - started}
 
     def do_open(self, directory: str, target: dict[str, Any], decoding: dict[str, Any], capacity: int, batch: int,
@@ -301,29 +303,68 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _take_standard_output() -> TextIO:
-    """Keep the real standard output for answers, and send what engines print to standard error."""
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    return answers
-
-
-def main() -> None:
-    """Serve requests until standard input closes."""
-    _end_with_parent()
+def _serve_requests(requests: IO[str], answers: IO[str]) -> None:
+    """Answer requests until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    answers = _take_standard_output()
-
-    def reply(message: Reply) -> None:
-        answers.write(json.dumps(message) + "\n")
-
     worker = Worker()
-    for line in sys.stdin:
+    for line in requests:
         try:
             answer = {"answer": worker.carry_out(json.loads(line))}
         except Exception as error:  # noqa: BLE001 - the outermost frame: the error becomes the run's outcome
             answer = _failure(error)
-        reply(answer)
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _serve_forks(control: socket.socket) -> None:
+    """Import runtimes, then fork a worker at each request, until the other side closes.
+
+    Nothing is computed here: an engine that has computed has threads, and they do not survive a fork.
+    """
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 2)
+        if not message:
+            return
+        request = json.loads(message)
+        if "import" in request:
+            started = time.perf_counter()
+            for runtime in request["import"]:
+                catalog.runtime(runtime).probe()
+            gc.freeze()
+            reply: Reply = {"import_s": time.perf_counter() - started}
+        elif "wait" in request:
+            pid, status = os.waitpid(request["wait"], 0 if request["block"] else os.WNOHANG)
+            reply = {"status": os.waitstatus_to_exitcode(status) if pid else None}
+        else:
+            pid = os.fork()
+            if pid == 0:
+                _become_worker(control, *descriptors)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            reply = {"pid": pid}
+        control.sendall(json.dumps(reply).encode())
+
+
+def _become_worker(control: socket.socket, line: int, errors: int) -> NoReturn:
+    """Turn a fork into a worker that talks over `line`; it never returns to the server's loop."""
+    control.close()
+    _end_with_parent()
+    os.dup2(errors, 1)
+    os.dup2(errors, 2)
+    with os.fdopen(line, "r", closefd=False) as requests, os.fdopen(line, "w") as answers:
+        _serve_requests(requests, answers)
+    os._exit(0)
+
+
+def main() -> None:
+    """Serve requests on standard input, or forks on a socket (`--serve DESCRIPTOR`)."""
+    _end_with_parent()
+    if sys.argv[1:2] == ["--serve"]:
+        _serve_forks(socket.socket(fileno=int(sys.argv[2])))
+        return
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    _serve_requests(sys.stdin, answers)
 
 
 if __name__ == "__main__":

@@ -30,10 +30,9 @@ def test_every_cell_is_a_number_or_says_why_not(result):
         assert "no tokenizer" in row.metrics["perplexity"].reason
 
 
-def test_reference_has_no_divergence_from_itself_and_int8_has_some(result):
-    divergence = {row.name: row.metrics["kl_nats"] for row in result.rows}
-    assert _number(divergence["fp32"]) == 0
-    assert 0 < _number(divergence["int8"]) < 0.1
+def test_int8_differs_a_little_from_the_reference(result):
+    [int8] = [row for row in result.rows if row.name == "int8"]
+    assert 0 < _number(int8.metrics["kl_nats"]) < 0.1
 
 
 def test_the_null_variant_takes_part_and_stays_out_of_the_rows(result, tmp_path):

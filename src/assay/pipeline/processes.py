@@ -11,7 +11,6 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from typing import Any, Self
 from assay.core import errors
 from assay.core.errors import AssayError, MissingDependencyError
 from assay.core.records import Outcome
+from assay.pipeline.births import Life, Spawned, WorkerServer
 
 Reply = dict[str, Any]
 
@@ -38,26 +38,22 @@ class WorkerFailed(Exception):  # noqa: N818 - it carries an outcome: a failed w
 
 
 class WorkerProcess:
-    """A fresh Python process that runs `assay.worker`; use it as a context manager."""
+    """A fresh process that runs `assay.worker`; use it as a context manager.
 
-    def __init__(self, name: str, environment: Mapping[str, str] | None = None) -> None:
+    Args:
+        name: for messages.
+        server: forks the worker; without one it is spawned.
+    """
+
+    def __init__(self, name: str, server: WorkerServer | None = None) -> None:
         self.name = name
         self._oom_kills_before = _oom_kills()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "assay.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env={**os.environ, **(environment or {})},
-            start_new_session=True,
-        )
+        self._life: Life = server.start(self._errors) if server is not None else Spawned(self._errors)
+        self._closed = False
         self._buffer = b""
         self._selector = selectors.DefaultSelector()
-        if self._process.stdout is None or self._process.stdin is None:
-            raise OSError("the worker has no pipes")
-        self._answers, self._requests = self._process.stdout, self._process.stdin
-        self._selector.register(self._answers, selectors.EVENT_READ)
+        self._selector.register(self._life.answers, selectors.EVENT_READ)
 
     def __enter__(self) -> Self:
         return self
@@ -68,7 +64,7 @@ class WorkerProcess:
     @property
     def pid(self) -> int:
         """The worker's process id."""
-        return self._process.pid
+        return self._life.pid
 
     def ask(self, do: str, timeout_s: float, **arguments: Any) -> Reply:
         """Send a request and wait for its answer, asleep.
@@ -82,9 +78,10 @@ class WorkerProcess:
 
     def send(self, do: str, **arguments: Any) -> None:
         """Send a request; every one must be followed by `receive`."""
-        with contextlib.suppress(BrokenPipeError):  # the death is told by `receive`, with its cause
-            self._requests.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
-            self._requests.flush()
+        with contextlib.suppress(
+            BrokenPipeError, ConnectionResetError
+        ):  # the death is told by `receive`, with its cause
+            self._life.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
 
     def receive(self, timeout_s: float) -> Reply:
         """Wait for the answer to the request sent last."""
@@ -97,26 +94,31 @@ class WorkerProcess:
 
     def close(self, patience_s: float = _GOODBYE_S) -> None:
         """End the worker: by closing its input, then by force. A second call does nothing."""
-        if self._process.returncode is None:
-            with contextlib.suppress(BrokenPipeError):
-                self._requests.close()
-            try:
-                self._process.wait(timeout=patience_s)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        for resource in (self._selector, self._answers, self._errors):
-            resource.close()
+        if self._closed:
+            return
+        self._closed = True
+        self._life.hang_up()
+        try:
+            self._life.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            self._life.kill()
+            self._life.wait()
+        self._selector.close()
+        self._life.close()
+        self._errors.close()
 
     def _line(self, deadline: float, timeout_s: float) -> bytes:
         while b"\n" not in self._buffer:
             remaining = deadline - time.monotonic()
             if remaining <= 0 or not self._selector.select(remaining):
-                self._process.kill()
-                self._process.wait()
+                self._life.kill()
+                self._life.wait()
                 outcome = Outcome(kind="timed_out", message=f"no answer within {timeout_s:.0f} s", successes=0)
                 raise WorkerFailed(outcome, alive=False)
-            chunk = os.read(self._answers.fileno(), 1 << 20)
+            try:
+                chunk = os.read(self._life.answers, 1 << 20)
+            except ConnectionResetError:  # how a socket tells that the worker died with a request unread
+                chunk = b""
             if not chunk:
                 raise WorkerFailed(self._cause_of_death(), alive=False)
             self._buffer += chunk
@@ -124,7 +126,7 @@ class WorkerProcess:
         return line
 
     def _cause_of_death(self) -> Outcome:
-        status = self._process.wait()
+        status = self._life.wait()
         last_words = self._last_words()
         if status == -signal.SIGKILL and _oom_kills() > self._oom_kills_before:
             return Outcome(kind="out_of_memory", message="killed by the kernel, which ran out of memory", successes=0)

@@ -30,6 +30,7 @@ from assay.core.records import (
 )
 from assay.core.study import MeasurePolicy
 from assay.judge.stats.steady import SteadyState
+from assay.pipeline.births import WorkerServer
 from assay.pipeline.plan import BuiltRow, Tokens
 from assay.pipeline.processes import Reply, WorkerFailed, WorkerProcess
 
@@ -80,7 +81,7 @@ class RoundInProgress:
         self._alive: dict[str, WorkerProcess] = {}
         self._failed: dict[str, Outcome] = {}
         self._opened: dict[str, Reply] = {}
-        self._first_call_s: dict[str, float] = {}
+        self._first_call_s: dict[tuple[str, str], float] = {}
         self._cells: dict[tuple[str, str], _Cell] = {}
 
     def measure(self) -> Round:
@@ -105,8 +106,9 @@ class RoundInProgress:
         )
 
     def _spawn(self, stack: ExitStack) -> None:
+        server = stack.enter_context(WorkerServer(sorted({row.target.runtime for row in self._order})))
         for row in self._order:
-            self._alive[row.name] = stack.enter_context(WorkerProcess(row.name))
+            self._alive[row.name] = stack.enter_context(WorkerProcess(row.name, server))
             self._alive[row.name].send("import", runtime=row.target.runtime)
         for row in self._order:
             try:
@@ -145,7 +147,7 @@ class RoundInProgress:
         for workload in self._workloads or [_LOAD]:
             first = self._ask(row.name, "first_call", workload=workload.model_dump(mode="json"), keep={})
             if first is not None:
-                self._first_call_s.setdefault(row.name, first["seconds"])
+                self._first_call_s[row.name, workload.name] = first["seconds"]
 
     # ---------------------------------------------------------------------------------------- one workload
 
@@ -167,24 +169,37 @@ class RoundInProgress:
                 self._block(row.name, workload, calls, turn)
 
     def _warm_up(self, workload: Workload, share_s: float) -> dict[str, float]:
-        """Call until each variant is settled; return the seconds of a settled call by variant."""
-        fair_s = _SHARE_OF_WARMUP * share_s / len(self._order)
-        cap_s = min(self._bench.policy.warmup_cap_s, max(fair_s, _LEAST_WARMUP_S))
+        """Call until each variant is settled; return the seconds of a call by variant.
+
+        The first call counts towards the cap: where it alone takes longer, the turns begin with the second call, and
+        the facts say that no steady state was shown.
+        """
+        fair_s = max(_SHARE_OF_WARMUP * share_s / len(self._order), _LEAST_WARMUP_S)
+        cap_s = min(self._bench.policy.warmup_cap_s, fair_s)
         call_s: dict[str, float] = {}
         for row in self._order:
+            if row.name not in self._alive:
+                continue
             cell = self._cells[row.name, workload.name]
-            detector = SteadyState(cap_s=cap_s)
-            calls, block = 1, 0
-            while row.name in self._alive and not (detector.settled or detector.no_steady_state):
-                seconds = self._block(row.name, workload, calls, block, warming=True)
-                if seconds:
-                    calls = max(1, math.ceil(self._bench.policy.block_s / statistics.median(seconds)))
-                    detector.add(statistics.median(seconds), sum(seconds))
-                    block += 1
+            first_s = self._first_call_s[row.name, workload.name]
+            if first_s >= cap_s:
+                cell.settled = f"no steady state: the first call took {first_s:.3g} s of a warm-up of {cap_s:.3g} s"
+                call_s[row.name] = first_s
+                continue
+            self._settle(row, workload, SteadyState(cap_s=cap_s - first_s))
             if row.name in self._alive:
-                cell.settled = detector.describe()
                 call_s[row.name] = statistics.median([value for _, value in cell.warmup[-5:]])
         return call_s
+
+    def _settle(self, row: BuiltRow, workload: Workload, detector: SteadyState) -> None:
+        calls, block = 1, 0
+        while row.name in self._alive and not (detector.settled or detector.no_steady_state):
+            seconds = self._block(row.name, workload, calls, block, warming=True)
+            if seconds:
+                calls = max(1, math.ceil(self._bench.policy.block_s / statistics.median(seconds)))
+                detector.add(statistics.median(seconds), sum(seconds))
+                block += 1
+        self._cells[row.name, workload.name].settled = detector.describe()
 
     def _block(self, name: str, workload: Workload, calls: int, block: int, warming: bool = False) -> list[float]:
         answer = self._ask(name, "block", workload=workload.model_dump(mode="json"), calls=calls, keep={})
@@ -216,9 +231,10 @@ class RoundInProgress:
         if workload.kind == "load":
             if opened is not None:
                 samples.append(Samples(metric="load_s", values=(opened["load_s"],)))
-            if row.name in self._first_call_s:
-                samples.append(Samples(metric="first_call_s", values=(self._first_call_s[row.name],)))
-                facts["first_call"] = (self._workloads or [_LOAD])[0].name
+            first = (self._workloads or [_LOAD])[0].name
+            if (row.name, first) in self._first_call_s:
+                samples.append(Samples(metric="first_call_s", values=(self._first_call_s[row.name, first],)))
+                facts["first_call"] = first
         else:
             cell = self._cells.get((row.name, workload.name), _Cell())
             samples = _samples_of(cell)

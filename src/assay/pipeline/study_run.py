@@ -32,6 +32,7 @@ from assay.core.records import (
 from assay.core.study import Study
 from assay.judge.evidence import compare
 from assay.keep.store import Store
+from assay.pipeline.births import WorkerServer
 from assay.pipeline.plan import (
     NULL_NAME,
     BuiltRow,
@@ -222,17 +223,25 @@ class StudyRun:
         if not missing:
             return
         self._progress.stage("quality", len(missing))
-        with self._scratch(key) as logits:
+        runtimes = sorted({row.target.runtime for row in rows})
+        with self._scratch(key) as logits, WorkerServer(runtimes) as server:
             order = [reference, *(row for row in missing if row.artifact.digest != reference.artifact.digest)]
             for done, row in enumerate(order):
-                measured = self._quality_of(model, row, reference, logits, tokens, key)
+                measured = self._quality_of(model, row, reference, logits, tokens, key, server)
                 self._progress.advance(done + 1)
                 if row.artifact.digest not in known:
                     self._store.add_quality(measured)
                     yield measured
 
     def _quality_of(
-        self, model: str, row: BuiltRow, reference: BuiltRow, logits: Path, tokens: Tokens, key: str
+        self,
+        model: str,
+        row: BuiltRow,
+        reference: BuiltRow,
+        logits: Path,
+        tokens: Tokens,
+        key: str,
+        server: WorkerServer,
     ) -> Quality:
         plan = self._study.quality
         timeout_s = self._study.measure.timeout_s
@@ -241,7 +250,7 @@ class StudyRun:
         scored, recipe, outcome = 0, Absent(reason="not scored"), Outcome(kind="ok")
         text: str | Absent = Absent(reason="no sample was asked for")
         try:
-            with WorkerProcess(row.name) as worker:
+            with WorkerProcess(row.name, server) as worker:
                 worker.ask(
                     "open",
                     timeout_s,
