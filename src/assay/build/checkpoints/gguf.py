@@ -147,7 +147,7 @@ def dequantise(file: GgufFile, info: TensorInfo) -> NDArray[np.float32]:
             if not np.isfinite(chunk.sum()) and not np.isfinite(chunk).all():
                 raise CorruptFileError(
                     f"The tensor {info.name!r} of {file.path} was to be dequantised",
-                    f"a value between {first * block.elements} and {(first + len(chunk)) * block.elements} is not finite",
+                    f"a weight from number {first * block.elements} on is not finite",
                     "The file is damaged: download or convert it again",
                 )
             values[first : first + len(chunk)] = chunk
