@@ -104,8 +104,14 @@ def measured(key: str, value: Measured | Estimate) -> str:
 
 
 def interval(key: str, value: Measured | Estimate) -> str:
-    """`low … high` of an estimate; empty for anything else."""
-    return f"{number(key, value.low)} … {number(key, value.high)}" if isinstance(value, Estimate) else ""
+    """`low … high` of an estimate, to one digit less than the number; empty for anything else."""
+    if not isinstance(value, Estimate):
+        return ""
+    scale = scale_of(key)
+    if scale.unit == "%":
+        return f"{number(key, value.low)} … {number(key, value.high)}"
+    low, high = (significant(bound * scale.factor, max(scale.digits - 1, 2)) for bound in (value.low, value.high))
+    return f"{low} … {high}"
 
 
 def ratio(value: Estimate | Absent) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from assay.core.records import Absent, Comparison, Estimate, Measured, Result, Text
+from assay.core.records import Absent, Comparison, Estimate, Load, Measured, Result, Text
 from assay.show import format as shown
 from assay.show.view import View, words
 
@@ -86,17 +86,23 @@ def environment_pairs(result: Result) -> tuple[tuple[str, str], ...]:
         ("thread settings", ", ".join(f"{k}={v}" for k, v in environment.thread_settings.items()) or "none"),
         ("git revision", _words_or_reason(environment.git_revision)),
     ]
-    for when, load in (("before", environment.before), ("after", environment.after)):
-        pairs += [
-            (f"load average {when}", _number_or_reason(load.load_average, shown.amount)),
-            (f"waiting for a CPU {when}", _number_or_reason(load.psi_cpu_some_avg10, lambda share: f"{share:.1f} %")),
-            (f"stolen time {when}", _number_or_reason(load.steal_fraction, lambda share: f"{100 * share:.2f} %")),
-            (f"free memory {when}", _number_or_reason(load.available_bytes, shown.bytes_text)),
-            (f"clock {when}", _number_or_reason(load.frequency_hz, lambda hertz: f"{hertz / 1e9:.2f} GHz")),
-            (f"temperature {when}", _number_or_reason(load.temperature_c, lambda degrees: f"{degrees:.0f} °C")),
-            (f"thermal state {when}", _words_or_reason(load.thermal_state)),
-        ]
+    before, after = _load_words(environment.before), _load_words(environment.after)
+    for name, text in before.items():
+        same_reason = text.startswith(shown.MISSING) and text == after[name]
+        pairs.append((name, text if same_reason else f"{text} before, {after[name]} after"))
     return tuple((name, shown.one_line(text)) for name, text in pairs)
+
+
+def _load_words(load: Load) -> dict[str, str]:
+    return {
+        "load average": _number_or_reason(load.load_average, shown.amount),
+        "waiting for a CPU": _number_or_reason(load.psi_cpu_some_avg10, lambda share: f"{share:.1f} %"),
+        "stolen time": _number_or_reason(load.steal_fraction, lambda share: f"{100 * share:.2f} %"),
+        "free memory": _number_or_reason(load.available_bytes, shown.bytes_text),
+        "clock": _number_or_reason(load.frequency_hz, lambda hertz: f"{hertz / 1e9:.2f} GHz"),
+        "temperature": _number_or_reason(load.temperature_c, lambda degrees: f"{degrees:.0f} °C"),
+        "thermal state": _words_or_reason(load.thermal_state),
+    }
 
 
 def _words_or_reason(text: Text) -> str:

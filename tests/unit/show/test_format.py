@@ -67,7 +67,7 @@ def test_an_estimate_shows_its_interval() -> None:
     estimate = Estimate(value=1.4581, low=1.4312, high=1.4853, method="m")
     assert shown.ratio(estimate) == "×1.458"
     assert shown.ratio_interval(estimate) == "1.431 … 1.485"
-    assert shown.interval("load_s", estimate) == "1.43 … 1.49"
+    assert shown.interval("load_s", estimate) == "1.4 … 1.5"
 
 
 @pytest.mark.parametrize(

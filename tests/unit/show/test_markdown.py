@@ -29,7 +29,7 @@ def test_it_has_the_facts_of_the_table(result: Result) -> None:
     for note in view.notes:
         for said in (note.where, note.text, note.cause, note.remedy):
             assert said in plain
-    assert "~~48.60 (47.63 … 49.57)~~" in markdown
+    assert "~~48.60 (47.6 … 49.6)~~" in markdown
     assert "bf16 against itself" in plain
 
 

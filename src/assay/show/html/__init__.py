@@ -1,0 +1,1 @@
+"""The report as one HTML file. Nothing here is imported before a report is asked for."""

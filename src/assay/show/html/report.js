@@ -1,0 +1,108 @@
+"use strict";
+(() => {
+  // ---------------------------------------------------------------- sorting
+  const announce = document.createElement("p");
+  announce.className = "unseen";
+  announce.setAttribute("role", "status");
+  announce.id = "sort-status";
+  document.querySelector("main").append(announce);
+
+  const compare = (a, b, direction, textual) => {
+    // What is missing stands last in both directions.
+    if (a === "" || b === "") return (a === "") - (b === "");
+    return direction * (textual ? a.localeCompare(b) : Number(a) - Number(b));
+  };
+
+  const sortBy = (header) => {
+    const table = header.closest("table");
+    const headers = [...header.parentElement.children];
+    const place = headers.indexOf(header);
+    const textual = header.dataset.better === "text";
+    const before = header.getAttribute("aria-sort");
+    const first = header.dataset.better === "higher" ? "descending" : "ascending";
+    const other = first === "ascending" ? "descending" : "ascending";
+    const now = before === first ? other : first;
+    for (const each of headers) each.setAttribute("aria-sort", each === header ? now : "none");
+    const body = table.tBodies[0];
+    const direction = now === "ascending" ? 1 : -1;
+    const value = (row) => row.cells[place].dataset.sort;
+    [...body.rows].sort((a, b) => compare(value(a), value(b), direction, textual)).forEach((row) => body.append(row));
+    announce.textContent = `Sorted by ${header.querySelector(".name").textContent}, ${now}`;
+  };
+
+  for (const button of document.querySelectorAll("th[aria-sort] button")) {
+    button.addEventListener("click", () => sortBy(button.closest("th")));
+  }
+
+  // ---------------------------------------------------------------- filtering
+  const form = document.getElementById("filter");
+  const text = document.getElementById("filter-text");
+  const status = document.getElementById("filter-status");
+  const count = document.getElementById("filter-count");
+  const rows = [...document.querySelectorAll("#numbers-table tbody tr")];
+  const filter = () => {
+    const wanted = text.value.trim().toLowerCase();
+    let seen = 0;
+    for (const row of rows) {
+      const fits = row.textContent.toLowerCase().includes(wanted) && (!status.value || row.dataset.status === status.value);
+      row.hidden = !fits;
+      seen += fits;
+    }
+    count.textContent = `${seen} of ${rows.length} variants`;
+  };
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("input", filter);
+  filter();
+
+  // ---------------------------------------------------------------- charts
+  const specs = JSON.parse(document.getElementById("chart-specs").textContent);
+  const palette = () => {
+    const style = getComputedStyle(document.documentElement);
+    return (name) => style.getPropertyValue(`--${name}`).trim();
+  };
+  const coloured = (part, token) => {
+    if (typeof part === "string") return part.startsWith("token:") ? token(part.slice(6)) : part;
+    if (Array.isArray(part)) return part.map((each) => coloured(each, token));
+    if (part && typeof part === "object") {
+      return Object.fromEntries(Object.entries(part).map(([key, each]) => [key, coloured(each, token)]));
+    }
+    return part;
+  };
+  const theme = (token) => {
+    const font = getComputedStyle(document.body).fontFamily;
+    const words = { labelColor: token("muted"), titleColor: token("muted"), labelFont: font, titleFont: font };
+    return {
+      font,
+      view: { stroke: null },
+      axis: { ...words, labelFontSize: 12, titleFontSize: 12, titleFontWeight: 500, titlePadding: 10, gridColor: token("line"),
+        domainColor: token("line"), tickColor: token("line"), labelLimit: 140 },
+      legend: { ...words, labelColor: token("ink"), labelFontSize: 12, titleFontSize: 12 },
+      text: { font, fontSize: 12 },
+    };
+  };
+  // The values of a distribution travel as columns, since thousands of objects would be mostly names.
+  const points = ({ columns, variants }) =>
+    columns.t.map((t, i) => ({
+      t, r: columns.r[i], n: columns.n[i], variant: variants[columns.v[i]],
+      kind: columns.w[i] ? "warm-up" : "steady", jitter: 0.15 + 0.7 * ((i * 0.6180339887) % 1),
+    }));
+
+  const draw = async () => {
+    const token = palette();
+    for (const box of document.querySelectorAll("[data-chart]")) {
+      const spec = coloured(structuredClone(specs[box.dataset.chart]), token);
+      const raw = spec.usermeta;
+      delete spec.usermeta;
+      if (raw) spec.datasets = { columns: points(raw) };
+      const options = { actions: false, renderer: raw && raw.canvas ? "canvas" : "svg", config: theme(token), tooltip: { theme: "custom" } };
+      box.view?.finalize();
+      box.view = (await vegaEmbed(box, spec, options)).view;
+      // The box has its own description; the parts of the drawing would be read out one by one.
+      for (const drawn of box.querySelectorAll("svg, canvas")) drawn.setAttribute("aria-hidden", "true");
+    }
+    document.documentElement.dataset.charts = "drawn";
+  };
+  const redraw = () => draw().catch((error) => console.error(error));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  redraw();
+})();
