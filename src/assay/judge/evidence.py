@@ -139,6 +139,14 @@ def _pair(rounds: Sequence[Round], metric: str, workload_name: str, variant: str
     return _Paired(tuple(ratios), _unique(differing), _unique(failures), _unique(gaps), in_turns)
 
 
+def log_ratios(
+    rounds: Sequence[Round], metric: str, workload_name: str, variant: str, baseline: str
+) -> tuple[float, ...]:
+    """The rounds' log ratios of a metric, variant / baseline, in their order: what a comparison decides on."""
+    sign = -1.0 if metric in RATE_OF else 1.0
+    return tuple(sign * ratio.log_ratio for ratio in _pair(rounds, metric, workload_name, variant, baseline).ratios)
+
+
 def _unique(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(texts))
 

@@ -123,7 +123,8 @@ def artifact(
         transforms=tuple(transforms),
         files=(),
         changes=tuple(
-            Change(kind=t.kind, modules=("model",), bytes_before=2, bytes_after=1, notes=tuple(notes)) for t in transforms
+            Change(kind=t.kind, modules=("model",), bytes_before=2, bytes_after=1, notes=tuple(notes))
+            for t in transforms
         ),
         contract=contract(**contract_changes),
         parameter_count=134_515_008,
@@ -186,7 +187,7 @@ def rounds_of(
     workload: Workload = DECODE,
     **run_options: Any,
 ) -> tuple[Round, ...]:
-    """Rounds in which each variant takes `seconds * exp(effect)`, with noise between rounds and a drift shared in turns."""
+    """Rounds in which each variant takes `seconds * exp(effect)`, with noise between rounds and a shared drift."""
     draw = random.Random(seed)
     metric = TIME_OF[workload.kind]
     found = []
@@ -196,7 +197,9 @@ def rounds_of(
         for variant, effect in effects.items():
             level = effect + draw.gauss(0, spread)
             values = [seconds * 2.718281828459045 ** (level + s + draw.gauss(0, 0.002)) for s in shared]
-            samples = timed(metric, values) if workload.kind != "load" else Samples(metric=metric, values=tuple(values[:1]))
+            samples = (
+                timed(metric, values) if workload.kind != "load" else Samples(metric=metric, values=tuple(values[:1]))
+            )
             runs.append(run(variant, [samples], index=index, workload=workload, **run_options))
         found.append(Round(study="5a" * 32, index=index, order=tuple(effects), runs=tuple(runs)))
     return tuple(found)

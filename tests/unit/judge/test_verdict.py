@@ -118,7 +118,10 @@ def test_every_workload_of_a_kind_must_pass(make: Any) -> None:
     ]
     found = verdict(make.row("int8"), speed, None, Gate(min_speedup=1.05), ())
     assert found.status == "fail"
-    assert [reason.split(" 1.31")[0].split(" 0.9")[0] for reason in found.reasons] == ["decode 128+64", "decode 1024+64"]
+    assert [reason.split(" 1.31")[0].split(" 0.9")[0] for reason in found.reasons] == [
+        "decode 128+64",
+        "decode 1024+64",
+    ]
 
 
 def test_a_speed_that_was_not_measured_is_undecided(make: Any) -> None:

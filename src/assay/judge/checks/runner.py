@@ -19,6 +19,7 @@ CHECKS = (
     "contention",
     "replicates",
     "drift",
+    "dependent_rounds",
     "noise",
     "slower_precision",
     "speedup_bound",

@@ -1,11 +1,11 @@
 """Steady state by samples: when warm-up is over. It refuses a fixed count, and says so where nothing ever settled.
 
-Warm-up ends when the medians of the last two groups of 5 blocks agree within their own spread. The spread is that of the
-later group, because one cold call in the earlier would make it agree with anything; and it is the inner one (fourth less
-second of five ordered values), because the full range of a group that still falls is nearly as wide as its step to the
-next group. Where a block takes longer than a tenth of the cap, ten blocks do not fit in it; there the groups shrink to
-two blocks, whose spread is their range: four slow blocks, each a mean over much work, say more than a run given up as
-unsettled. Either way at least four blocks are seen.
+Warm-up ends when the medians of the last two groups of 5 blocks agree within their own spread. The spread is that of
+the later group, because one cold call in the earlier would make it agree with anything; and it is the inner one (fourth
+less second of five ordered values), because the full range of a group that still falls is nearly as wide as its step to
+the next group. Where a block takes longer than a tenth of the cap, ten blocks do not fit in it; there the groups shrink
+to two blocks, whose spread is their range: four slow blocks, each a mean over much work, say more than a run given up
+as unsettled. Either way at least four blocks are seen.
 """
 
 from __future__ import annotations

@@ -83,9 +83,7 @@ def test_another_policy_is_obeyed(make: Any) -> None:
         for r in make.rounds_of({"bf16": 0.0}, 1)
     )
     strict, _ = run_checks(make.subject(rounds=rounds))
-    lax, _ = run_checks(
-        make.subject(rounds=rounds), CheckPolicy(noise_deviation=9.0, noise_extreme=9.0, noise_iqr=9.0)
-    )
+    lax, _ = run_checks(make.subject(rounds=rounds), CheckPolicy(noise_deviation=9.0, noise_extreme=9.0, noise_iqr=9.0))
     assert "noise" in {finding.check for finding in strict}
     assert "noise" not in {finding.check for finding in lax}
 
@@ -101,8 +99,6 @@ def test_cells_are_named_as_the_rows_table_names_them(make: Any) -> None:
 
 
 def test_an_empty_study_is_survived(make: Any) -> None:
-    findings, not_checked = run_checks(
-        make.subject(rows=(), rounds=(), quality=(), comparisons=(), null_estimates=())
-    )
+    findings, not_checked = run_checks(make.subject(rows=(), rounds=(), quality=(), comparisons=(), null_estimates=()))
     assert findings == ()
     assert not_checked

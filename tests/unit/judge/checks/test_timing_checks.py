@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from assay.core.records import Absent, Estimate, Finding, Round, Run, Samples, Target, Workload
 from assay.judge.checks import (
     contention,
+    dependent_rounds,
     drift,
     first_sample,
     noise,
@@ -25,7 +27,9 @@ POLICY = CheckPolicy()
 
 def of_values(make: Any, *rounds: list[float], metric: str = "tpot_s", **options: Any) -> Any:
     """A subject of one row `bf16` whose rounds hold these samples."""
-    return of_runs(make, *(make.run("bf16", [make.timed(metric, values)], index=i, **options) for i, values in enumerate(rounds)))
+    return of_runs(
+        make, *(make.run("bf16", [make.timed(metric, values)], index=i, **options) for i, values in enumerate(rounds))
+    )
 
 
 def of_runs(make: Any, *runs: Run) -> Any:
@@ -83,7 +87,9 @@ def test_too_few_samples_are_not_checked(make: Any) -> None:
 
 def test_scattered_samples_are_noisy(make: Any) -> None:
     draw = random.Random(1)
-    answer = noise.check(of_values(make, *([draw.lognormvariate(-4, 0.4) for _ in range(60)] for _ in range(3))), POLICY)
+    answer = noise.check(
+        of_values(make, *([draw.lognormvariate(-4, 0.4) for _ in range(60)] for _ in range(3))), POLICY
+    )
     assert severities(answer.findings) == ["WARN"]
     assert {"deviation", "extreme", "iqr"} <= set(answer.findings[0].numbers)
     assert "(gross)" in answer.findings[0].summary
@@ -165,9 +171,7 @@ PREFILL_128 = Workload(kind="prefill", prompt_tokens=128, new_tokens=0)
     ],
 )
 def test_the_phases_add_up_to_the_whole(make: Any, whole: Any, found: int) -> None:
-    subject = with_cells(
-        make, PREFILL_128, make.decode, GENERATE, prefill_s=0.1, tpot_s=0.02, end_to_end_s=whole
-    )
+    subject = with_cells(make, PREFILL_128, make.decode, GENERATE, prefill_s=0.1, tpot_s=0.02, end_to_end_s=whole)
     assert len(throughput_latency.check(subject, POLICY).findings) == found  # 0.1 + 63 x 0.02 = 1.36
 
 
@@ -326,3 +330,56 @@ def test_stationary_noise_is_not_drift(make: Any) -> None:
 def test_short_runs_are_not_checked_for_drift(make: Any) -> None:
     answer = drift.check(of_values(make, [0.02] * 5), POLICY)
     assert answer == ((), ("no run of bf16 on decode 128+64 with 8 blocks",))
+
+
+# ----------------------------------------------------------------------------------------- rounds and each other
+
+
+def with_ratios(make: Any, logs: list[float]) -> Any:
+    """A study in which int8 takes exp(log) times the baseline's time, round by round."""
+    rounds = tuple(
+        Round(
+            study="5a",
+            index=index,
+            order=("bf16", "int8"),
+            runs=tuple(
+                make.run(name, [make.timed("tpot_s", [0.02 * math.exp(level)] * 4)], index=index)
+                for name, level in (("bf16", 0.0), ("int8", log))
+            ),
+        )
+        for index, log in enumerate(logs)
+    )
+    return make.subject(rounds=rounds, comparisons=(make.comparison("int8", (1.2, 1.1, 1.3), "better"),))
+
+
+def test_rounds_that_remember_each_other_are_suspect(make: Any) -> None:
+    draw = random.Random(6)
+    logs, level = [], 0.0
+    for _ in range(40):
+        level = 0.8 * level + draw.gauss(0, 0.01)
+        logs.append(level)
+    [finding] = dependent_rounds.check(with_ratios(make, logs), POLICY).findings
+    assert finding.severity == "WARN"
+    assert finding.cells[0].row == "int8"
+    assert 1.5 < float(finding.numbers["width_factor"]) < 5
+
+
+def test_a_ratio_that_moves_with_time_is_suspect(make: Any) -> None:
+    draw = random.Random(7)
+    logs = [0.002 * i + draw.gauss(0, 0.02) for i in range(40)]
+    assert "with time" in dependent_rounds.check(with_ratios(make, logs), POLICY).findings[0].summary
+
+
+def test_independent_rounds_are_silent(make: Any) -> None:
+    draw = random.Random(8)
+    found = sum(
+        bool(dependent_rounds.check(with_ratios(make, [draw.gauss(0, 0.02) for _ in range(20)]), POLICY).findings)
+        for _ in range(60)
+    )
+    assert found <= 4  # two tests at 1 %, one of them one-sided: 0.9 expected of 60
+
+
+def test_few_rounds_are_not_checked_for_dependence(make: Any) -> None:
+    answer = dependent_rounds.check(with_ratios(make, [0.0] * 6), POLICY)
+    assert answer.findings == ()
+    assert answer.not_checked == ("no 12 rounds of decode 128+64",)

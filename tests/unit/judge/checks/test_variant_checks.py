@@ -199,9 +199,7 @@ def test_a_type_that_the_cpu_cannot_multiply_is_expected_to_be_slow(make: Any) -
     """The smaller row is the baseline here: fp32 beats bf16 on a CPU without bf16 instructions."""
     comparisons = (make.comparison("fp32", (1.6, 1.5, 1.7), "better"),)
     for isa, severity in ((("avx2",), "INFO"), (("avx2", "avx512_bf16"), "WARN"), ((), "WARN")):
-        rounds = make.rounds_of(
-            {"bf16": 0.0, "fp32": -0.4}, 5, env=make.environment(machine=make.machine(isa=isa))
-        )
+        rounds = make.rounds_of({"bf16": 0.0, "fp32": -0.4}, 5, env=make.environment(machine=make.machine(isa=isa)))
         answer = slower_precision.check(make.subject(rounds=rounds, comparisons=comparisons), POLICY)
         assert severities(answer.findings) == [severity]
         assert answer.findings[0].cells[0].row == "bf16"
@@ -234,7 +232,10 @@ def test_a_speed_up_beyond_the_bytes_is_suspect(make: Any) -> None:
 
 @pytest.mark.parametrize("ratio", [(1.6, 1.55, 1.65), (2.0, 1.75, 2.3)])
 def test_a_speed_up_within_the_bytes_or_its_interval_is_silent(make: Any, ratio: Any) -> None:
-    assert speedup_bound.check(make.subject(comparisons=(make.comparison("int8", ratio, "better"),)), POLICY) == ((), ())
+    assert speedup_bound.check(make.subject(comparisons=(make.comparison("int8", ratio, "better"),)), POLICY) == (
+        (),
+        (),
+    )
 
 
 def test_a_speed_up_by_arithmetic_has_no_bound_without_the_peaks(make: Any) -> None:

@@ -19,7 +19,7 @@ from assay.judge.stats.quantiles import P90_FROM, P99_FROM, binomial_ranks, p50,
 def test_ranks_bracket_the_quantile_with_equal_tails(count: int, share: float) -> None:
     low, high = binomial_ranks(count, share, 0.99)
     below = stats.binom(count, share)
-    # x_(low) is above the quantile when fewer than `low` values lie below it, x_(high) below it when at least `high` do.
+    # x_(low) is above the quantile when fewer than `low` values lie below it; x_(high) below it when at least `high`.
     assert below.cdf(low - 1) <= 0.005 + 1e-9 < below.cdf(low) + 2e-9
     assert below.sf(high - 1) <= 0.005 + 1e-9 < below.sf(high - 2) + 2e-9
 

@@ -33,7 +33,7 @@ def test_the_mixture_is_the_average_of_t_likelihood_ratios_over_its_prior() -> N
     draw = random.Random(5)
     for count, shift in ((3, 0.0), (6, 0.7), (12, -0.4)):
         xs = [draw.gauss(shift, 1) for _ in range(count)]
-        t = math.sqrt(count) * np.mean(xs) / np.std(xs, ddof=1)
+        t = float(math.sqrt(count) * np.mean(xs) / np.std(xs, ddof=1))
 
         def integrand(effect: float, t: float = t, count: int = count) -> float:
             ratio = stats.nct.pdf(t, count - 1, math.sqrt(count) * effect) / stats.t.pdf(t, count - 1)
@@ -79,7 +79,9 @@ def test_thresholds_grow_with_the_budget_and_end_at_the_one_that_holds_for_ever(
     assert ladder[-1] == -math.log(0.05)
     assert log_threshold(0.05, 40, first_look=2) == -math.log(0.05)
     assert log_threshold(1e-6, 40) == pytest.approx(-math.log(1e-6))
-    assert log_threshold(0.05 / 3, 40) == pytest.approx((log_threshold(0.0125, 40) + log_threshold(0.025, 40)) / 2, abs=0.2)
+    assert log_threshold(0.05 / 3, 40) == pytest.approx(
+        (log_threshold(0.0125, 40) + log_threshold(0.025, 40)) / 2, abs=0.2
+    )
 
 
 def simulated(paths: int, rounds: int, effect: float, seed: int) -> np.ndarray:
