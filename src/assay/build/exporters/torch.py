@@ -263,6 +263,10 @@ def _empty_model(directory: Path, config: Mapping[str, Any], artifact: Artifact)
     except CheckpointError as error:
         raise ContractError(f"load the artifact {directory}", str(error), _REBUILD) from error
     _check_contract(directory, kind.contract(parsed, artifact.contract.dtype), artifact.contract)
+    if [spec.kind for spec in artifact.transforms] != [change.kind for change in artifact.changes]:
+        raise ContractError(
+            f"load the artifact {directory}", "artifact.json has not one change for each transform", _REBUILD
+        )
     with empty_modules():
         model = kind.Model(parsed)
         for spec, change in zip(artifact.transforms, artifact.changes, strict=True):

@@ -40,6 +40,15 @@ def select(
     return chosen
 
 
+def linear_layer(model: nn.Module, name: str) -> nn.Linear:
+    """The plain linear layer of this name. Raises TransformError where there is none."""
+    module = dict(model.named_modules()).get(name)
+    if not isinstance(module, nn.Linear):
+        found = "there is no such module" if module is None else f"it is a {type(module).__name__}"
+        raise TransformError(f"change the linear layer {name}", found, "Build the artifact again")
+    return module
+
+
 def replace(model: nn.Module, name: str, module: nn.Module) -> None:
     """Put `module` where the module called `name` is."""
     parent, _, leaf = name.rpartition(".")

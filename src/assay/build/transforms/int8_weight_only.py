@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from assay.build.nn.linear import Int8Linear
-from assay.build.nn.select import replace, select
+from assay.build.nn.select import linear_layer, replace, select
 from assay.core.errors import TransformError
 from assay.core.records import Change, Record
 
@@ -68,10 +68,7 @@ def apply(model: nn.Module, options: Options) -> Change:
 def restructure(model: nn.Module, options: Options, modules: Sequence[str]) -> None:
     """Put empty int8 layers where `modules` of a model that is being loaded are."""
     for name in modules:
-        module = model.get_submodule(name)
-        if not isinstance(module, nn.Linear):
-            raise TransformError(f"load {name} as int8", f"it is a {type(module).__name__}", "Build the artifact again")
-        replace(model, name, _empty_like(module))
+        replace(model, name, _empty_like(linear_layer(model, name)))
 
 
 def _select(model: nn.Module, options: Options) -> dict[str, nn.Module]:

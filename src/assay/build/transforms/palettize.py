@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from assay.build.kmeans import Histogram, optimal_centres
 from assay.build.nn.linear import PaletteLinear, pack_bits
-from assay.build.nn.select import replace, select
+from assay.build.nn.select import linear_layer, replace, select
 from assay.core.errors import TransformError
 from assay.core.records import Change, Record
 
@@ -94,12 +94,7 @@ def apply(model: nn.Module, options: Options) -> Change:
 def restructure(model: nn.Module, options: Options, modules: Sequence[str]) -> None:
     """Put empty palettized layers where `modules` of a model that is being loaded are."""
     for name in modules:
-        module = model.get_submodule(name)
-        if not isinstance(module, nn.Linear):
-            raise TransformError(
-                f"load {name} as palettes", f"it is a {type(module).__name__}", "Build the artifact again"
-            )
-        replace(model, name, _empty_like(module, options))
+        replace(model, name, _empty_like(linear_layer(model, name), options))
 
 
 def _empty_like(module: nn.Linear, options: Options) -> PaletteLinear:

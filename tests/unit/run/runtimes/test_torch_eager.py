@@ -1,0 +1,217 @@
+"""Sessions of the torch runtime on tiny artifacts, against the model itself."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from assay.build.checkpoints import random as random_checkpoint
+from assay.build.exporters import torch as exporter
+from assay.build.families import build_model
+from assay.build.transform_modules import transform
+from assay.core.errors import ContractError, UnsupportedError
+from assay.core.records import Decoding, Target, TransformSpec
+from assay.run.decoding.greedy import greedy
+from assay.run.runtimes import torch_eager
+
+CONFIG = {
+    "model_type": "llama",
+    "vocab_size": 96,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "tie_word_embeddings": True,
+}
+RECIPES = {
+    "fp32": (),
+    "bf16": (TransformSpec(kind="cast", options={"dtype": "bf16"}),),
+    "int8": (TransformSpec(kind="cast", options={"dtype": "bf16"}), TransformSpec(kind="int8_weight_only")),
+    "lut4": (
+        TransformSpec(kind="cast", options={"dtype": "bf16"}),
+        TransformSpec(kind="palettize", options={"bits": 4}),
+    ),
+}
+ONE_THREAD = Target(threads=1)
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("artifacts")
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    checkpoint = random_checkpoint.open_checkpoint(folder / "config.json")
+    for name, recipe in RECIPES.items():
+        model = build_model(checkpoint)
+        for parameter in model.parameters():
+            # Wider weights: at the spread of an initialisation every token is as probable as the next one.
+            if parameter.ndim == 2:
+                parameter.data *= 12
+        changes = []
+        for spec in recipe:
+            module = transform(spec.kind)
+            changes.append(module.apply(model, module.Options(**spec.options)))
+        exporter.export(model, CONFIG, None, changes, checkpoint.source, recipe, folder / name, {})
+    return folder
+
+
+@pytest.fixture
+def open_session(artifacts):
+    opened = []
+
+    def make(name="fp32", capacity=64, batch=1, target=ONE_THREAD, **decoding):
+        session = torch_eager.open_session(artifacts / name, target, Decoding(**decoding), capacity, batch)
+        opened.append(session)
+        return session
+
+    yield make
+    for session in opened:
+        session.close()
+
+
+def tokens(batch, count, seed=0):
+    return np.random.default_rng(seed).integers(0, 96, (batch, count))
+
+
+def model_logits(artifacts, name, ids):
+    model, _ = exporter.load(artifacts / name)
+    with torch.inference_mode():
+        return model(torch.from_numpy(ids)).float().numpy()
+
+
+@pytest.mark.parametrize("kv_cache", ["static", "none"])
+@pytest.mark.parametrize("chunk", [0, 1, 7])
+def test_prefill_and_decode_give_the_logits_of_one_whole_pass(artifacts, open_session, kv_cache, chunk):
+    session = open_session(batch=2, kv_cache=kv_cache, prefill_chunk=chunk)
+    ids = tokens(2, 30)
+    expected = model_logits(artifacts, "fp32", ids)
+    scale = np.abs(expected).max()
+    # float32 in other orders of operations.
+    for _ in range(2):
+        np.testing.assert_allclose(session.prefill(ids[:, :20]), expected[:, 19], atol=1e-5 * scale)
+        assert session.length == 20
+        np.testing.assert_allclose(session.decode(ids[:, 20:21]), expected[:, 20:21], atol=1e-5 * scale)
+        np.testing.assert_allclose(session.decode(ids[:, 21:30]), expected[:, 21:30], atol=1e-5 * scale)
+        assert session.length == 30
+    session.rewind(25)
+    np.testing.assert_allclose(session.decode(ids[:, 25:26]), expected[:, 25:26], atol=1e-5 * scale)
+    np.testing.assert_allclose(session.logits(ids), expected, atol=1e-5 * scale)
+    assert session.length == 26
+    assert session.decode(ids[:, 26:27]).dtype == np.float32
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_greedy_tokens_are_the_same_with_and_without_a_cache(artifacts, open_session, name):
+    prompt = tokens(1, 10)[0].tolist()
+    plain = []
+    for _ in range(24):
+        logits = model_logits(artifacts, name, np.array([prompt + plain]))[0, -1]
+        plain.append(int(np.flatnonzero(logits == logits.max())[0]))
+    assert len(set(plain)) > 3
+    for kv_cache in ("static", "none"):
+        assert greedy(open_session(name, kv_cache=kv_cache), prompt, 24) == plain
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_facts_are_read_from_what_was_loaded(open_session, name):
+    session = open_session(name, capacity=32)
+    assert "kernels" not in session.facts
+    session.prefill(tokens(1, 4))
+    facts = session.facts
+    element = 4 if name == "fp32" else 2
+    assert facts["threads"] == 1
+    assert facts["device"] == "cpu"
+    assert facts["activations_dtype"] == ("float32" if name == "fp32" else "bfloat16")
+    assert (
+        facts["weights_dtype"]
+        == {
+            "fp32": ("float32",),
+            "bf16": ("bfloat16",),
+            "int8": ("int8", "bfloat16"),
+            "lut4": ("bfloat16",),
+        }[name]
+    )
+    assert ("aten::_weight_int8pack_mm" in facts["kernels"]) == (name == "int8")
+    assert any("attention" in kernel for kernel in facts["kernels"])
+    assert session.kv_cache_bytes == 2 * 2 * 2 * 32 * 8 * element
+    assert session.length == 4
+
+
+def test_a_session_without_a_cache_has_no_cache_bytes(open_session):
+    session = open_session(kv_cache="none")
+    assert session.kv_cache_bytes == 0
+    assert session.facts["kv_cache"] == "none"
+
+
+def test_nothing_is_truncated_or_clamped(open_session):
+    session = open_session(capacity=16)
+    with pytest.raises(ContractError, match=r"hold 17 tokens.*opened for 16"):
+        session.prefill(tokens(1, 17))
+    session.prefill(tokens(1, 15))
+    with pytest.raises(ContractError, match="hold 17 tokens"):
+        session.decode(tokens(1, 2))
+    assert session.length == 15
+    with pytest.raises(ContractError, match="context is 64"):
+        session.logits(tokens(1, 65))
+    with pytest.raises(ContractError, match="the session holds 15"):
+        session.rewind(16)
+    with pytest.raises(ContractError, match="batch of 1"):
+        session.decode(tokens(2, 1))
+    with pytest.raises(ContractError, match="at least one token"):
+        session.prefill(tokens(1, 0))
+    for outside in (-1, 96):
+        with pytest.raises(ContractError, match="vocabulary has 96"):
+            session.decode(np.array([[outside]]))
+    with pytest.raises(ContractError, match="float64"):
+        session.decode(np.array([[1.5]]))
+
+
+@pytest.mark.parametrize("capacity", [0, 65])
+def test_a_capacity_beyond_the_context_is_refused(artifacts, capacity):
+    with pytest.raises(ContractError, match="context is 64 tokens"):
+        torch_eager.open_session(artifacts / "fp32", ONE_THREAD, Decoding(), capacity)
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (Target(format="onnx"), "reads the format torch"),
+        (Target(compute_units="cpu_and_ne"), "compute units"),
+        (Target(device="tpu"), "torch .* finds cpu"),
+        (Target(device="cpu:x"), "finds cpu"),
+    ],
+)
+def test_what_torch_cannot_carry_is_unsupported(artifacts, target, said):
+    with pytest.raises(UnsupportedError, match=said):
+        torch_eager.open_session(artifacts / "fp32", target, Decoding(), 8)
+
+
+def test_closing_twice_is_harmless_and_leaves_the_facts(open_session):
+    session = open_session()
+    session.prefill(tokens(1, 4))
+    session.sync()
+    session.close()
+    session.close()
+    assert session.facts["kernels"]
+
+
+def test_the_probe_tells_what_torch_is(open_session):
+    probe = torch_eager.probe()
+    assert probe.usable
+    assert probe.version == torch.__version__
+    assert probe.devices[0] == "cpu"
+    assert probe.facts["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
+
+
+@pytest.mark.parametrize(
+    "device", [pytest.param("cuda", marks=pytest.mark.cuda), pytest.param("mps", marks=pytest.mark.mps)]
+)
+def test_another_device_gives_the_same_tokens(open_session, device):
+    prompt = tokens(1, 10)[0].tolist()
+    expected = greedy(open_session(), prompt, 12)
+    session = open_session(target=Target(device=device))
+    assert greedy(session, prompt, 12) == expected
+    session.sync()
+    assert session.facts["device"] == device
