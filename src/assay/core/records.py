@@ -595,5 +595,5 @@ class Result(Versioned):
     """False where the study was interrupted or its budget ended before every cell was decided."""
 
 
-MEASURED = TypeAdapter(Measured)
-"""Validates a number or an Absent outside a record."""
+MEASURED: TypeAdapter[Measured] = TypeAdapter(Measured, config=ConfigDict(strict=True, allow_inf_nan=False))
+"""Validates a number or an Absent outside a record; as inside one, NaN and infinity are refused."""
