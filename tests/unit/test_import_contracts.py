@@ -139,5 +139,5 @@ def test_each_contract_catches_its_violation(tmp_path: Path) -> None:
 def test_every_plug_in_of_the_catalog_is_under_its_contract(contract: str, table: list[str]) -> None:
     listed = _contracts()[contract]["modules"].split()
     assert listed == sorted(listed)
-    assert set(listed) == set(table)
+    assert set(listed) == set(table), f"name the same {contract} in .importlinter as in the code's own table"
     assert all(importlib.util.find_spec(module) for module in listed)
