@@ -12,6 +12,7 @@ import random
 from assay.core.records import (
     Absent,
     Artifact,
+    Ceilings,
     Cell,
     Change,
     Comparison,
@@ -102,6 +103,26 @@ def make_environment() -> Environment:
         threads=2,
         thread_settings={"OMP_NUM_THREADS": "2"},
         git_revision=Absent(reason="not a git checkout"),
+        before=load,
+        after=load,
+    )
+
+
+def make_ceilings() -> Ceilings:
+    load = make_environment().before
+    return Ceilings(
+        machine=make_environment().machine.content_digest,
+        measured_utc="2026-11-22T00:50:00+00:00",
+        elapsed_s=14.2,
+        threads=2,
+        flops_per_s={"float32": 4.6e11, "bfloat16": 1.9e12, "float16": Absent(reason="no kernel")},
+        cache_bytes_per_s={"gemv": 9e10},
+        memory_bytes_per_s={"gemv": 2.1e10, "triad": 1.8e10},
+        dispatch_floor_s={"torch": 1e-6},
+        clock_resolution_s=1e-9,
+        noise=0.011,
+        cpu_share=0.99,
+        contention=(),
         before=load,
         after=load,
     )

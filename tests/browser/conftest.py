@@ -4,7 +4,7 @@ from types import ModuleType
 
 import pytest
 
-from assay.core.records import Result, Round
+from assay.core.records import Ceilings, Result, Round
 
 
 def _shared() -> ModuleType:
@@ -31,4 +31,10 @@ def result() -> Result:
 @pytest.fixture(scope="session")
 def rounds() -> tuple[Round, ...]:
     made: tuple[Round, ...] = shared.make_rounds()
+    return made
+
+
+@pytest.fixture(scope="session")
+def ceilings() -> Ceilings:
+    made: Ceilings = shared.make_ceilings()
     return made

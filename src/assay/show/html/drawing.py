@@ -71,6 +71,8 @@ def finished(chart: Any, height: int) -> dict[str, Any]:
     spec.pop("config", None)
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}
     spec["background"] = "transparent"
+    # Room for the half of the last label that stands beyond the axis.
+    spec["padding"] = {"left": 2, "right": 16, "top": 4, "bottom": 4}
     return spec
 
 

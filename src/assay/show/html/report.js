@@ -51,7 +51,7 @@
     count.textContent = `${seen} of ${rows.length} variants`;
   };
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("input", filter);
+  for (const name of ["input", "change"]) form.addEventListener(name, filter);
   filter();
 
   // ---------------------------------------------------------------- charts
@@ -97,8 +97,6 @@
       const options = { actions: false, renderer: raw && raw.canvas ? "canvas" : "svg", config: theme(token), tooltip: { theme: "custom" } };
       box.view?.finalize();
       box.view = (await vegaEmbed(box, spec, options)).view;
-      // The box has its own description; the parts of the drawing would be read out one by one.
-      for (const drawn of box.querySelectorAll("svg, canvas")) drawn.setAttribute("aria-hidden", "true");
     }
     document.documentElement.dataset.charts = "drawn";
   };

@@ -90,7 +90,7 @@ def _layers(roofline: Roofline) -> Any:
     return alt.layer(
         roofs.transform_filter("!datum.cache").mark_line(strokeWidth=2, color="token:muted"),
         roofs.transform_filter("datum.cache").mark_line(strokeWidth=1.5, strokeDash=[5, 4], color="token:muted"),
-        labels.mark_text(align="left", dx=2, dy=-8, color="token:muted", fontSize=11),
+        labels.mark_text(align="left", dx=8, dy=-8, color="token:muted", fontSize=11),
         base.mark_point(filled=True, size=130, opacity=1, stroke="token:surface", strokeWidth=1.5).encode(
             color=color, tooltip=tooltip
         ),

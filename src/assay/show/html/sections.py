@@ -197,20 +197,17 @@ class Sections:
             "table", element("caption", chart.title, class_="unseen"), element("thead", head), element("tbody", *rows)
         )
         scroll = element("div", data, class_="scroll", role="region", aria_label=f"Data of {chart.title}", tabindex="0")
+        title = _identifier(f"title-{chart.name}")
+        # The drawing is one picture with one description; its parts would be read out one by one.
+        drawing = element("div", class_="vega", data_chart=chart.name, aria_hidden="true")
         return element(
             "figure",
-            element("h3", chart.title, self._marks(chart.marks, f"chart-{chart.name}")),
-            element(
-                "div",
-                class_="vega",
-                id=f"vega-{chart.name}",
-                data_chart=chart.name,
-                role="img",
-                aria_label=chart.summary,
-            ),
+            element("h3", element("span", chart.title, id=title), self._marks(chart.marks, f"chart-{chart.name}")),
+            element("div", drawing, role="img", aria_label=chart.summary),
             element("figcaption", chart.summary, *[element("span", f" {remark}") for remark in chart.remarks]),
             element("details", element("summary", "The same as a table"), scroll),
             class_="chart wide" if chart.wide else "chart",
+            aria_labelledby=title,
         )
 
     def _marks(self, numbers: Sequence[int], place: str) -> Markup:
