@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from assay import api
+
 TINY_LLAMA = {
     "model_type": "llama",
     "architectures": ["LlamaForCausalLM"],
@@ -22,20 +24,19 @@ TINY_LLAMA = {
 }
 
 
-@pytest.fixture
-def tiny_model(tmp_path):
-    path = tmp_path / "tiny" / "config.json"
+def write_tiny_model(folder):
+    """Write the config of a random model; its path."""
+    path = folder / "tiny" / "config.json"
     path.parent.mkdir()
     path.write_text(json.dumps(TINY_LLAMA))
     return path
 
 
-@pytest.fixture
-def tiny_study(tiny_model):
-    """A study of two variants that ends after at most five short rounds."""
+def study_of(model):
+    """A study of two variants that ends after two short rounds."""
     return {
         "name": "tiny",
-        "model": str(tiny_model),
+        "model": str(model),
         "baseline": "fp32",
         "reference": "fp32",
         "variants": [
@@ -51,3 +52,21 @@ def tiny_study(tiny_model):
         "measure": {"budget_s": 120, "max_rounds": 2, "min_rounds": 2, "turns": 4, "warmup_cap_s": 0.5},
         "threads": 1,
     }
+
+
+@pytest.fixture
+def tiny_model(tmp_path):
+    return write_tiny_model(tmp_path)
+
+
+@pytest.fixture
+def tiny_study(tiny_model):
+    return study_of(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished study and its store, run once for the tests that only look."""
+    folder = tmp_path_factory.mktemp("finished")
+    store = folder / "store"
+    return api.run(study_of(write_tiny_model(folder)), store), store

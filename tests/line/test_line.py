@@ -12,12 +12,8 @@ from assay.keep.store import open_store
 from assay.pipeline.plan import NULL_NAME
 
 
-@pytest.fixture
-def result(tiny_study, tmp_path):
-    return api.run(tiny_study, tmp_path / "store")
-
-
-def test_every_cell_is_a_number_or_says_why_not(result):
+def test_every_cell_is_a_number_or_says_why_not(finished):
+    result, _ = finished
     assert [row.name for row in result.rows] == ["fp32", "int8"]
     for row in result.rows:
         for metric in ("weight_bytes", "bits_per_weight", "load_s", "first_call_s", "peak_rss_bytes",
@@ -30,19 +26,22 @@ def test_every_cell_is_a_number_or_says_why_not(result):
         assert "no tokenizer" in row.metrics["perplexity"].reason
 
 
-def test_int8_differs_a_little_from_the_reference(result):
+def test_int8_differs_a_little_from_the_reference(finished):
+    result, _ = finished
     [int8] = [row for row in result.rows if row.name == "int8"]
     assert 0 < _number(int8.metrics["kl_nats"]) < 0.1
 
 
-def test_the_null_variant_takes_part_and_stays_out_of_the_rows(result, tmp_path):
-    rounds = api.rounds_of(tmp_path / "store", result)
+def test_the_null_variant_takes_part_and_stays_out_of_the_rows(finished):
+    result, store = finished
+    rounds = api.rounds_of(store, result)
     assert {run.variant for run in rounds[0].runs} == {"fp32", "int8", NULL_NAME}
     assert {comparison.variant for comparison in result.null_estimates} == {NULL_NAME}
 
 
-def test_every_variant_decodes_at_the_same_positions(result, tmp_path):
-    for measured in api.rounds_of(tmp_path / "store", result):
+def test_every_variant_decodes_at_the_same_positions(finished):
+    result, store = finished
+    for measured in api.rounds_of(store, result):
         counts = {
             run.variant: len(run.samples_of("tpot_s").steady) for run in measured.runs if run.workload.kind == "decode"
         }
