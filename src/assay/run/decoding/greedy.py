@@ -9,6 +9,26 @@ import numpy as np
 from assay.run.session import Session
 
 
+def greedy_steps(
+    session: Session, prompt_ids: Sequence[int], new_tokens: int, eos_ids: Collection[int] = ()
+) -> Iterator[int]:
+    """The tokens of `greedy` one by one, each as soon as it is known.
+
+    Raises:
+        ContractError: prompt and new tokens do not fit the session.
+    """
+    if new_tokens < 1:
+        return
+    logits_V = session.prefill(np.asarray([prompt_ids], dtype=np.int64))[0]
+    for remaining in range(new_tokens - 1, -1, -1):
+        # numpy's argmax returns the first of equal maxima.
+        token = int(logits_V.argmax())
+        yield token
+        if remaining == 0 or token in eos_ids:
+            return
+        logits_V = session.decode(np.asarray([[token]], dtype=np.int64))[0, -1]
+
+
 def greedy(session: Session, prompt_ids: Sequence[int], new_tokens: int, eos_ids: Collection[int] = ()) -> list[int]:
     """The most probable continuation token by token, at most `new_tokens` of them; ties go to the lowest index.
 
@@ -18,19 +38,3 @@ def greedy(session: Session, prompt_ids: Sequence[int], new_tokens: int, eos_ids
         ContractError: prompt and new tokens do not fit the session.
     """
     return list(greedy_steps(session, prompt_ids, new_tokens, eos_ids))
-
-
-def greedy_steps(
-    session: Session, prompt_ids: Sequence[int], new_tokens: int, eos_ids: Collection[int] = ()
-) -> Iterator[int]:
-    """The tokens of `greedy`, each as soon as it is chosen."""
-    if new_tokens < 1:
-        return
-    logits_V = session.prefill(np.asarray([prompt_ids], dtype=np.int64))[0]
-    for done in range(1, new_tokens + 1):
-        # numpy's argmax returns the first of equal maxima.
-        token = int(logits_V.argmax())
-        yield token
-        if done == new_tokens or token in eos_ids:
-            return
-        logits_V = session.decode(np.asarray([[token]], dtype=np.int64))[0, -1]

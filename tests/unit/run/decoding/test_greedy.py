@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from assay.run.decoding.greedy import greedy
+from assay.run.decoding.greedy import greedy, greedy_steps
 
 
 class Table:
@@ -44,3 +44,11 @@ def test_no_tokens_are_no_call(count):
     session = Table(CYCLE)
     assert greedy(session, [0], count) == []
     assert session.read == []
+
+
+def test_a_step_is_given_before_the_next_is_computed():
+    session = Table(CYCLE)
+    steps = greedy_steps(session, [0], 3)
+    assert next(steps) == 1
+    assert session.read == [0]
+    assert list(steps) == [2, 3]
