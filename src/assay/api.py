@@ -167,8 +167,8 @@ def _transforms_of_part(part: str) -> tuple[TransformSpec, ...]:
             TransformSpec(kind="int8_weight_only", options={}),
         )
     if palette := re.fullmatch(r"lut([1-8])-oc(\d+)", part):
-        options = {"bits": int(palette[1]), "output_channels": int(palette[2])}
-        return TransformSpec(kind="cast", options={"dtype": "bf16"}), TransformSpec(kind="palettize", options=options)
+        shape = {"bits": int(palette[1]), "output_channels": int(palette[2])}
+        return TransformSpec(kind="cast", options={"dtype": "bf16"}), TransformSpec(kind="palettize", options=shape)
     written = re.fullmatch(r"(\w+)(?:\((.*)\))?", part)
     kind = written[1] if written else part
     catalog.lookup(catalog.TRANSFORMS, kind, "transform")
