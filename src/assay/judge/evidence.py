@@ -254,11 +254,12 @@ def _reason(outcome: str, interval: Interval, logs: Sequence[float], margin: flo
 
 
 def _method(paired: _Paired, level: float, family: int) -> str:
-    figure = (
-        f"median of the log ratios of blocks of one turn ({min(r.turns for r in paired.ratios)} turns or more a round)"
-        if paired.ratios and paired.in_turns and min(r.turns for r in paired.ratios) > 1
-        else "ratio of medians of a round" + ("" if paired.in_turns else ", workers loaded in turn")
-    )
+    turns = sorted(ratio.turns for ratio in paired.ratios)
+    if turns and turns[0] > 0:
+        span = f"{turns[0]}" if turns[0] == turns[-1] else f"{turns[0]} to {turns[-1]}"
+        figure = f"median of the log ratios of blocks of one turn ({span} turns a round)"
+    else:
+        figure = "ratio of the medians of a round" + ("" if paired.in_turns else ", workers loaded in turn")
     share = f"alpha {level * family:g}/{family} (Bonferroni)" if family > 1 else f"alpha {level:g}, uncorrected"
     return f"{figure}; Hodges-Lehmann over rounds; mixture t-sequence, {share}"
 

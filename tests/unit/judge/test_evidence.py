@@ -67,7 +67,7 @@ def test_a_load_has_one_value_a_round(make: Any) -> None:
     rounds = make.rounds_of({"bf16": 0.0, "int8": 0.5}, 10, workload=make.load, seconds=1.0)
     found = compare(rounds, "load_s", "load", "int8", "bf16", **SETTINGS)
     assert found.outcome == "worse"
-    assert "ratio of medians" in found.method
+    assert "ratio of the medians" in found.method
 
 
 def test_a_family_of_decisions_divides_the_level(make: Any) -> None:

@@ -104,6 +104,32 @@ class Series(NamedTuple):
         return f"{self.row} on {self.workload}"
 
 
+class Symptom(NamedTuple):
+    """What one series shows, before the series of a workload are told together."""
+
+    series: Series
+    said: str
+    numbers: dict[str, float]
+
+
+def by_workload(symptoms: Iterable[Symptom]) -> dict[str, list[Symptom]]:
+    """Symptoms by workload: one finding for all rows reads better than one for each."""
+    groups: dict[str, list[Symptom]] = {}
+    for symptom in symptoms:
+        groups.setdefault(symptom.series.workload, []).append(symptom)
+    return groups
+
+
+def told(group: Iterable[Symptom]) -> str:
+    """`bf16 (what it shows), int8 (what it shows)`."""
+    return ", ".join(f"{symptom.series.row} ({symptom.said})" for symptom in group)
+
+
+def numbers_of(group: Iterable[Symptom]) -> dict[str, float | str]:
+    """The figures of all symptoms, each under its row."""
+    return {f"{s.series.row} {name}": value for s in group for name, value in s.numbers.items()}
+
+
 class Answer(NamedTuple):
     """What a check says: its findings, and why it could not look at something."""
 
@@ -116,6 +142,11 @@ def number(value: Measured | Estimate | None) -> float | None:
     if value is None or isinstance(value, Absent):
         return None
     return value.value if isinstance(value, Estimate) else value
+
+
+def of_rounds(count: int) -> str:
+    """`1 round`, `12 rounds`."""
+    return f"{count} round" if count == 1 else f"{count} rounds"
 
 
 def enough_rounds(showing: int, rounds: int, share: float) -> bool:

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from statistics import median
 
 from assay.core.records import Absent, Cell, Finding, Round, Run, Samples
-from assay.judge.checks.base import REPEATED_TIMES, Answer, Series, Subject, enough_rounds
+from assay.judge.checks.base import (
+    REPEATED_TIMES,
+    Answer,
+    Series,
+    Subject,
+    Symptom,
+    by_workload,
+    enough_rounds,
+    numbers_of,
+    of_rounds,
+    told,
+)
 from assay.judge.checks.policy import CheckPolicy
 
 NAME = "contention"
 RULE = "13"
+_MORE_THAN_TIMED = 1.05
+"""Threads cannot spend more CPU time than wall time; a share above this counts untimed work too."""
 
 
 def check(subject: Subject, policy: CheckPolicy) -> Answer:
@@ -42,7 +56,9 @@ def _pressure(subject: Subject, policy: CheckPolicy) -> Answer:
         if enough_rounds(len(over), len(readings), policy.contended_rounds_share):
             highest = max(reading for _, reading in over)
             numbers[field] = highest
-            said.append(f"{words.format(highest)} at worst, above the limit in {len(over)} of {len(readings)} rounds")
+            said.append(
+                f"{words.format(highest)} at worst, above the limit in {len(over)} of {of_rounds(len(readings))}"
+            )
             bad_rounds |= {index for index, _ in over}
     if not said:
         return Answer(not_checked=tuple(unseen))
@@ -82,21 +98,25 @@ def _all_timed_cells(subject: Subject, runs: list[Run]) -> tuple[Cell, ...]:
 
 
 def _cpu_shares(subject: Subject, policy: CheckPolicy) -> Answer:
-    findings: list[Finding] = []
+    contended: list[Symptom] = []
+    idle: list[Symptom] = []
     unseen: list[str] = []
     for series, found in subject.samples(REPEATED_TIMES).items():
         cpu_runs = [(run, samples) for run, samples in found if run.target.device == "cpu"]
         shares = [share for run, samples in cpu_runs if (share := _cpu_share(run, samples)) is not None]
-        if not shares:
-            unseen += [f"no CPU time of the blocks of {series}"] if cpu_runs else []
-            continue
-        finding = _share_finding(subject, policy, series, shares, cpu_runs[0][0])
-        findings += [finding] if finding else []
+        if shares:
+            _sort_by_share(policy, series, shares, _threads(cpu_runs[0][0]), contended, idle)
+        elif cpu_runs:
+            unseen.append(f"no CPU time of the timed calls of {series} alone")
+    findings = [*_contended(subject, contended), *_idle(subject, idle)]
     return Answer(tuple(findings), tuple(unseen))
 
 
 def _cpu_share(run: Run, samples: Samples) -> float | None:
-    """CPU seconds of the timed blocks / (their wall seconds x threads); None where a part is absent."""
+    """CPU seconds of the timed blocks / (their wall seconds x threads).
+
+    None where a part is absent, or where the CPU time holds more than the timed calls (a prompt read again in between).
+    """
     cpu = run.samples_of("cpu_s")
     if isinstance(cpu, Absent) or not cpu.block or not samples.block:
         return None
@@ -105,7 +125,8 @@ def _cpu_share(run: Run, samples: Samples) -> float | None:
         wall[block] = wall.get(block, 0.0) + value
     pairs = [(value, wall[block]) for block, value in zip(cpu.block, cpu.values, strict=True) if block in wall]
     spent, passed = sum(c for c, _ in pairs), sum(w for _, w in pairs)
-    return spent / (passed * _threads(run)) if passed > 0 else None
+    share = spent / (passed * _threads(run)) if passed > 0 else math.inf
+    return share if share < _MORE_THAN_TIMED else None
 
 
 def _threads(run: Run) -> int:
@@ -113,33 +134,53 @@ def _threads(run: Run) -> int:
     return said if isinstance(said, int) and said > 0 else max(1, run.environment.threads)
 
 
-def _share_finding(
-    subject: Subject, policy: CheckPolicy, series: Series, shares: list[float], run: Run
-) -> Finding | None:
+def _sort_by_share(
+    policy: CheckPolicy,
+    series: Series,
+    shares: list[float],
+    threads: int,
+    contended: list[Symptom],
+    idle: list[Symptom],
+) -> None:
     """Low against one thread, or against what the program itself reached in its best round: contended.
 
     Low alike in every round with several threads is the program's own: its threads wait for each other.
     """
-    typical, best, threads = median(shares), max(shares), _threads(run)
+    typical, best = median(shares), min(1.0, max(shares))
     if typical >= policy.cpu_share:
-        return None
-    numbers: dict[str, float | str] = {"cpu_share": typical, "best_round": best, "threads": float(threads)}
-    if threads == 1 or typical < policy.cpu_share * min(1.0, best):
-        return Finding(
+        return
+    numbers = {"cpu_share": typical, "best_round": best, "threads": float(threads)}
+    if threads == 1 or typical < policy.cpu_share * best:
+        contended.append(Symptom(series, f"{typical:.0%}, {best:.0%} in its best round", numbers))
+    else:
+        idle.append(Symptom(series, f"{typical * threads:.2g} of {threads}", numbers))
+
+
+def _contended(subject: Subject, symptoms: list[Symptom]) -> list[Finding]:
+    return [
+        Finding(
             check=NAME,
             severity="WARN",
-            cells=subject.timed_cells(series),
-            numbers=numbers,
-            summary=f"{series} had a CPU for {typical:.0%} of wall time x {threads} threads (best round {best:.0%})",
-            cause="the run waited: for other programs, for the disk, or for the hypervisor",
+            cells=tuple(cell for symptom in group for cell in subject.timed_cells(symptom.series)),
+            numbers=numbers_of(group),
+            summary=f"{workload} had a CPU for only part of wall time x threads: {told(group)}",
+            cause="the runs waited: for other programs, for the disk, or for the hypervisor",
             remedy="Close other programs and repeat",
         )
-    return Finding(
-        check=NAME,
-        severity="INFO",
-        cells=subject.timed_cells(series),
-        numbers=numbers,
-        summary=f"{series} kept {typical * threads:.2g} of {threads} threads busy, alike in every round",
-        cause="parts of the work run on fewer threads: not contention, which would differ between rounds",
-        remedy="Try fewer threads",
-    )
+        for workload, group in by_workload(symptoms).items()
+    ]
+
+
+def _idle(subject: Subject, symptoms: list[Symptom]) -> list[Finding]:
+    return [
+        Finding(
+            check=NAME,
+            severity="INFO",
+            cells=tuple(cell for symptom in group for cell in subject.timed_cells(symptom.series)),
+            numbers=numbers_of(group),
+            summary=f"{workload} keeps part of its threads busy, alike in every round: {told(group)}",
+            cause="parts of the work run on fewer threads: not contention, which would differ between rounds",
+            remedy="Try fewer threads",
+        )
+        for workload, group in by_workload(symptoms).items()
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from assay.core.records import Finding, Samples
-from assay.judge.checks.base import REPEATED_TIMES, Answer, Series, Subject, enough_rounds
+from assay.judge.checks.base import REPEATED_TIMES, Answer, Series, Subject, enough_rounds, of_rounds
 from assay.judge.checks.policy import CheckPolicy
 
 NAME = "first_sample"
@@ -48,7 +48,7 @@ def _finding(subject: Subject, policy: CheckPolicy, series: Series, seen: list[t
         cells=subject.timed_cells(series),
         numbers={"first_s": first, "median_of_rest_s": rest, "ratio": first / rest, "rounds": float(len(cold))},
         summary=f"the first timed sample of {series} took {first:.4g} s, {first / rest:.3g} x the median of the rest "
-        f"({rest:.4g} s), in {len(cold)} of {len(seen)} rounds",
+        f"({rest:.4g} s), in {len(cold)} of {of_rounds(len(seen))}",
         cause="something done once, such as compilation, is inside the timed region"
         if compiled
         else "cause unknown; work done once (compilation, allocation, cold caches) is the usual one",

@@ -5,7 +5,17 @@ from __future__ import annotations
 from statistics import fmean, median, quantiles, stdev
 
 from assay.core.records import Finding, Samples
-from assay.judge.checks.base import REPEATED_TIMES, Answer, Series, Subject, enough_rounds
+from assay.judge.checks.base import (
+    REPEATED_TIMES,
+    Answer,
+    Series,
+    Subject,
+    Symptom,
+    by_workload,
+    enough_rounds,
+    numbers_of,
+    told,
+)
 from assay.judge.checks.policy import CheckPolicy
 
 NAME = "noise"
@@ -15,54 +25,49 @@ _LEAST = 5
 
 def check(subject: Subject, policy: CheckPolicy) -> Answer:
     """Look at the spread of the steady samples of every run; a symptom counts where half of the rounds show it."""
-    findings: list[Finding] = []
+    symptoms: list[Symptom] = []
     unseen: list[str] = []
     for series, found in subject.samples(REPEATED_TIMES).items():
         seen = [samples for _, samples in found if len(samples.steady) >= _LEAST and fmean(samples.steady) > 0]
         if not seen:
             unseen.append(f"no run of {series} with {_LEAST} timed samples")
             continue
-        finding = _finding(subject, policy, series, seen)
-        findings += [finding] if finding else []
-    return Answer(tuple(findings), tuple(unseen))
+        symptom = _symptom(policy, series, seen)
+        symptoms += [symptom] if symptom else []
+    findings = tuple(
+        Finding(
+            check=NAME,
+            severity="WARN",
+            cells=tuple(cell for symptom in group for cell in subject.timed_cells(symptom.series)),
+            numbers=numbers_of(group),
+            summary=f"{workload} scatters within a round: {told(group)}",
+            cause="cause unknown",
+            remedy="Believe the interval over rounds rather than one run, close other programs, and take more rounds",
+        )
+        for workload, group in by_workload(symptoms).items()
+    )
+    return Answer(findings, tuple(unseen))
 
 
-def _finding(subject: Subject, policy: CheckPolicy, series: Series, seen: list[Samples]) -> Finding | None:
+def _symptom(policy: CheckPolicy, series: Series, seen: list[Samples]) -> Symptom | None:
     figures = [_figures(samples.steady) for samples in seen]
-    limits = {
-        "deviation": policy.noise_deviation,
-        "extreme": policy.noise_extreme,
-        "iqr": policy.noise_iqr,
-    }
-    told = {
-        "deviation": "standard deviation / mean",
-        "extreme": "farthest sample from the mean / mean",
-        "iqr": "interquartile range / median",
-    }
-    numbers: dict[str, float | str] = {}
+    limits = (
+        ("deviation", "deviation / mean", policy.noise_deviation),
+        ("extreme", "farthest from the mean", policy.noise_extreme),
+        ("iqr", "quartile range / median", policy.noise_iqr),
+    )
+    numbers: dict[str, float] = {}
     said: list[str] = []
-    for name, limit in limits.items():
+    for name, words, limit in limits:
         if enough_rounds(sum(f[name] >= limit for f in figures), len(figures), policy.rounds_share):
-            typical = median(f[name] for f in figures)
-            numbers[name] = typical
-            gross = " (gross)" if name == "iqr" and typical > policy.noise_iqr_gross else ""
-            said.append(f"{told[name]} {typical:.2g}{gross}")
-    shortest = min(min(samples.steady) for samples in seen)
+            numbers[name] = median(f[name] for f in figures)
+            gross = ", gross" if name == "iqr" and numbers[name] > policy.noise_iqr_gross else ""
+            said.append(f"{words} {numbers[name]:.0%}{gross}")
     brief = sum(min(samples.steady) < policy.noise_raw_s for samples in seen)
     if enough_rounds(brief, len(seen), policy.rounds_share):
-        numbers["shortest_s"] = shortest
-        said.append(f"single calls as short as {shortest:.2g} s")
-    if not said:
-        return None
-    return Finding(
-        check=NAME,
-        severity="WARN",
-        cells=subject.timed_cells(series),
-        numbers=numbers,
-        summary=f"{series} scatters: " + ", ".join(said) + f" (median of {len(seen)} rounds)",
-        cause="cause unknown",
-        remedy="Believe the interval over rounds rather than one run, close other programs, and take more rounds",
-    )
+        numbers["shortest_s"] = min(min(samples.steady) for samples in seen)
+        said.append(f"single calls as short as {numbers['shortest_s']:.2g} s")
+    return Symptom(series, ", ".join(said), numbers) if said else None
 
 
 def _figures(values: tuple[float, ...]) -> dict[str, float]:

@@ -26,7 +26,7 @@ class RoundRatio:
     log_ratio_of_minima: float
     """Of the smallest steady values, kept beside it."""
     turns: int
-    """Turns that both have; 1 where the metric has one value per round."""
+    """Turns that both have; 0 where the blocks were not paired: one value per round, or workers loaded in turn."""
 
 
 def hodges_lehmann(values: Sequence[float]) -> float:
@@ -69,7 +69,7 @@ def round_log_ratio(baseline: Samples, variant: Samples, *, in_turns: bool = Tru
     of_minima = math.log(min(variant.steady) / min(baseline.steady))
     single = len(baseline.steady) == 1 and len(variant.steady) == 1
     if single or not in_turns:
-        return RoundRatio(of_medians, of_medians, of_minima, 1)
+        return RoundRatio(of_medians, of_medians, of_minima, 0)
     ours, theirs = block_medians(variant), block_medians(baseline)
     common = [number for number in theirs if number in ours]
     if not common:

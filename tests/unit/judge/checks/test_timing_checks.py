@@ -91,13 +91,13 @@ def test_scattered_samples_are_noisy(make: Any) -> None:
         of_values(make, *([draw.lognormvariate(-4, 0.4) for _ in range(60)] for _ in range(3))), POLICY
     )
     assert severities(answer.findings) == ["WARN"]
-    assert {"deviation", "extreme", "iqr"} <= set(answer.findings[0].numbers)
-    assert "(gross)" in answer.findings[0].summary
+    assert {"bf16 deviation", "bf16 extreme", "bf16 iqr"} <= set(answer.findings[0].numbers)
+    assert ", gross" in answer.findings[0].summary
 
 
 def test_calls_below_a_millisecond_are_too_short(make: Any) -> None:
     answer = noise.check(of_values(make, [2e-4, 2.01e-4, 1.99e-4, 2e-4, 2e-4]), POLICY)
-    assert set(answer.findings[0].numbers) == {"shortest_s"}
+    assert set(answer.findings[0].numbers) == {"bf16 shortest_s"}
 
 
 def test_quiet_samples_are_not_noisy(make: Any) -> None:
@@ -247,19 +247,33 @@ def test_one_contended_round_of_twenty_is_no_finding(make: Any) -> None:
 def test_one_thread_that_had_no_cpu_is_contended(make: Any) -> None:
     answer = contention.check(of_runs(make, contended_run(make, 0.7)), POLICY)
     assert severities(answer.findings) == ["WARN"]
-    assert answer.findings[0].numbers["cpu_share"] == pytest.approx(0.7)
+    assert answer.findings[0].numbers["bf16 cpu_share"] == pytest.approx(0.7)
 
 
 def test_threads_that_are_idle_alike_in_every_round_are_the_programs_own(make: Any) -> None:
     runs = [contended_run(make, 1.3, index, threads=2) for index in range(6)]
     answer = contention.check(of_runs(make, *runs), POLICY)
     assert severities(answer.findings) == ["INFO"]
-    assert "kept 1.3 of 2 threads busy" in answer.findings[0].summary
+    assert "bf16 (1.3 of 2)" in answer.findings[0].summary
 
 
 def test_threads_that_were_busier_in_another_round_were_contended(make: Any) -> None:
     runs = [contended_run(make, cpu, index, threads=2) for index, cpu in enumerate((1.95, 1.2, 1.3, 1.25))]
     assert severities(contention.check(of_runs(make, *runs), POLICY).findings) == ["WARN"]
+
+
+def test_cpu_time_of_more_than_the_timed_calls_is_not_read(make: Any) -> None:
+    answer = contention.check(of_runs(make, contended_run(make, 9.9, threads=2)), POLICY)
+    assert answer == ((), ("no CPU time of the timed calls of bf16 on decode 128+64 alone",))
+
+
+def test_rows_of_one_workload_are_told_together(make: Any) -> None:
+    draw = random.Random(1)
+    values = {name: [draw.lognormvariate(-4, 0.4) for _ in range(60)] for name in ("fp32", "int8")}
+    runs = tuple(make.run(name, [make.timed("tpot_s", found)]) for name, found in values.items())
+    subject = make.subject(rounds=(Round(study="5a", index=0, order=tuple(values), runs=runs),))
+    [finding] = noise.check(subject, POLICY).findings
+    assert {cell.row for cell in finding.cells} == {"fp32", "int8"}
 
 
 def test_a_quiet_cpu_is_silent(make: Any) -> None:
@@ -295,21 +309,21 @@ def test_a_slope_in_most_rounds_is_drift(make: Any) -> None:
     rounds = [noisy(draw, [1 + 0.002 * i for i in range(60)]) for _ in range(4)]
     answer = drift.check(of_values(make, *rounds), POLICY)
     assert severities(answer.findings) == ["WARN"]
-    assert answer.findings[0].numbers["rho"] > 0.8  # type: ignore[operator]
-    assert answer.findings[0].numbers["last_over_first_third"] == pytest.approx(1.079, abs=0.02)
+    assert answer.findings[0].numbers["bf16 rho"] > 0.8  # type: ignore[operator]
+    assert answer.findings[0].numbers["bf16 last_over_first_third"] == pytest.approx(1.079, abs=0.02)
 
 
 def test_a_step_is_told_as_a_step(make: Any) -> None:
     draw = random.Random(2)
     answer = drift.check(of_values(make, noisy(draw, [1.0] * 40 + [1.2] * 40)), POLICY)
-    assert "it steps from" in answer.findings[0].summary
+    assert "a step from" in answer.findings[0].summary
     assert "at block 40" in answer.findings[0].summary
 
 
 def test_rounds_that_get_slower_one_by_one_drift(make: Any) -> None:
     draw = random.Random(3)
     rounds = [noisy(draw, [1 + 0.02 * index] * 20) for index in range(12)]
-    assert set(drift.check(of_values(make, *rounds), POLICY).findings[0].numbers) == {"rho_of_rounds"}
+    assert set(drift.check(of_values(make, *rounds), POLICY).findings[0].numbers) == {"bf16 rho_of_rounds"}
 
 
 def test_a_hot_machine_is_told(make: Any) -> None:
