@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from assay.core.canonical import digest
-from assay.core.errors import InputError
+from assay.core.errors import ContractError, InputError, UnsupportedError
 from assay.core.records import Estimate, Measured
 from assay.run.measure.reference import ReferenceRows, ReferenceWriter
 from assay.run.measure.scores import Scores
@@ -145,19 +145,32 @@ def _for_each_slice(session: Session, cut: Sequence[TokenArray], use: Use) -> No
 
     At most `LOGIT_BYTES` of logits are alive: `use` is called, and nothing is yielded, so that no caller holds the last
     window's logits while the next ones are computed. A window whose logits would be larger is read through the KV
-    cache, some tokens per call.
+    cache, some tokens per call; where the cache cannot hold a window it is read whole, whatever that takes.
     """
+    longest_T = max(cut, key=len)
+    first_RV = session.prefill(longest_T[None, :1])
+    fitting = max(1, LOGIT_BYTES // (first_RV.shape[1] * first_RV.itemsize))
+    if longest_T.size - 1 > fitting and not _cache_holds(session, longest_T):
+        fitting = longest_T.size
     for window_T in cut:
         inputs_BT, targets_R = window_T[None, :-1], window_T[1:]
-        first_RV = session.prefill(inputs_BT[:, :1])
-        fitting = max(1, LOGIT_BYTES // (first_RV.shape[1] * first_RV.itemsize))
         if inputs_BT.shape[1] <= fitting:
             _slice(session.logits(inputs_BT)[0], targets_R, use)
             continue
-        use(first_RV, targets_R[:1])
+        use(session.prefill(inputs_BT[:, :1]), targets_R[:1])
         for begin in range(1, inputs_BT.shape[1], fitting):
             part = slice(begin, begin + fitting)
             _slice(session.decode(np.ascontiguousarray(inputs_BT[:, part]))[0], targets_R[part], use)
+
+
+def _cache_holds(session: Session, window_T: TokenArray) -> bool:
+    """Whether the session has a cache in which a window can be read part by part: it is tried."""
+    try:
+        session.prefill(window_T[None, :-2])
+        session.decode(window_T[None, -2:-1])
+    except (ContractError, UnsupportedError):
+        return False
+    return True
 
 
 def _slice(logits_RV: LogitArray, targets_R: TokenArray, use: Use) -> None:

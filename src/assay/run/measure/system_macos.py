@@ -29,8 +29,9 @@ _X86_FEATURES = {
     "AVX512VL": "avx512vl",
     "AVX512VNNI": "avx512_vnni",
 }
-_PRESSURE_LEVELS = ("nominal", "moderate", "heavy", "trapping", "sleeping")
-"""Levels of `com.apple.system.thermalpressurelevel`, in the order of `OSThermalNotification.h`."""
+_THERMAL_STATES = ("nominal", "fair", "serious", "critical", "critical")
+"""Of the levels nominal, moderate, heavy, trapping, sleeping of `OSThermalNotification.h`, in the words of
+`ProcessInfo.thermalState`; from heavy on the system is throttled."""
 _PAGES_TO_HAVE = ("Pages free", "Pages inactive", "Pages speculative", "Pages purgeable")
 
 
@@ -119,9 +120,9 @@ class MacSystem:
         if isinstance(written, Absent):
             return written
         level = written.split()[-1] if written.split() else ""
-        if not level.isdigit() or int(level) >= len(_PRESSURE_LEVELS):
+        if not level.isdigit() or int(level) >= len(_THERMAL_STATES):
             return Absent(reason=f"notifyutil said {written.strip()!r}")
-        return _PRESSURE_LEVELS[int(level)]
+        return _THERMAL_STATES[int(level)]
 
 
 def _instruction_sets(values: dict[str, str]) -> tuple[str, ...]:

@@ -27,14 +27,15 @@ TEXT = np.random.default_rng(5).integers(0, VOCABULARY, 1000).tolist()
 class TableSession:
     """Logits that depend on the last two tokens and the position: the same by whatever call they are asked for."""
 
-    def __init__(self, noise: float = 0.0, seed: int = 1, vocabulary: int = VOCABULARY) -> None:
+    def __init__(self, noise: float = 0.0, seed: int = 1, vocabulary: int = VOCABULARY, capacity: int = 10_000) -> None:
         base = np.random.default_rng(0).standard_normal((2, VOCABULARY, vocabulary)).astype(np.float32) * 2
         change = np.random.default_rng(seed).standard_normal(base.shape).astype(np.float32)
         self._table = base + np.float32(noise) * change
         self._cache = np.zeros((1, 0), dtype=np.int64)
         self.facts: dict[str, Any] = {}
         self.kv_cache_bytes = 0
-        self.largest_call = 0
+        self.largest_answer = 0
+        self._capacity = capacity
 
     @property
     def length(self) -> int:
@@ -44,18 +45,25 @@ class TableSession:
         before_BT = np.concatenate((np.zeros((1, 1), dtype=np.int64), tokens_BT[:, :-1]), axis=1)
         position_T = np.arange(tokens_BT.shape[1], dtype=np.float32)[None, :, None] / 100
         logits_BTV: np.ndarray = self._table[0, tokens_BT] + self._table[1, before_BT] + position_T
-        self.largest_call = max(self.largest_call, logits_BTV.nbytes)
+        self.largest_answer = max(self.largest_answer, logits_BTV.nbytes)
         return logits_BTV
+
+    def _new(self, tokens: int) -> np.ndarray:
+        """Logits of the last tokens of the cache."""
+        if self.length > self._capacity:
+            raise ContractError("reading tokens", "the cache is full", "Open the session with a larger capacity")
+        largest = self.largest_answer
+        logits_BKV = self.logits(self._cache)[:, -tokens:]
+        self.largest_answer = max(largest, logits_BKV.nbytes)
+        return logits_BKV
 
     def prefill(self, tokens_BT: np.ndarray) -> np.ndarray:
         self._cache = tokens_BT
-        return self.logits(tokens_BT)[:, -1]
+        return self._new(1)[:, -1]
 
     def decode(self, tokens_BK: np.ndarray) -> np.ndarray:
         self._cache = np.concatenate((self._cache, tokens_BK), axis=1)
-        whole = self._table[0, tokens_BK]
-        self.largest_call = max(self.largest_call, whole.nbytes)
-        return self.logits(self._cache)[:, -tokens_BK.shape[1] :]
+        return self._new(tokens_BK.shape[1])
 
     def rewind(self, length: int) -> None:
         self._cache = self._cache[:, :length]
@@ -233,12 +241,26 @@ def test_large_vocabularies_are_read_through_the_cache_in_bounded_parts(
     cut = windows(TEXT, CONTEXT, 200)
     write_reference(TableSession(), cut, tmp_path / "reference")
     whole = measure_quality(TableSession(noise=0.2), cut, tmp_path / "reference")
-    monkeypatch.setattr(quality, "LOGIT_BYTES", 5 * VOCABULARY * 4)
-    write_reference(TableSession(), cut, tmp_path / "again")
+    bound = 5 * VOCABULARY * 4
+    monkeypatch.setattr(quality, "LOGIT_BYTES", bound)
+    session = TableSession()
+    write_reference(session, cut, tmp_path / "again")
+    assert session.largest_answer == bound
     assert (tmp_path / "again").read_bytes() == (tmp_path / "reference").read_bytes()
     parts = measure_quality(TableSession(noise=0.2), cut, tmp_path / "again")
     for name, value in whole.items():
         assert number(parts[name]) == pytest.approx(number(value), rel=1e-12), name
+
+
+def test_a_cache_that_cannot_hold_a_window_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = windows(TEXT, CONTEXT, 200)
+    write_reference(TableSession(), cut, tmp_path / "reference")
+    monkeypatch.setattr(quality, "LOGIT_BYTES", 5 * VOCABULARY * 4)
+    write_reference(TableSession(capacity=CONTEXT - 2), cut, tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "reference").read_bytes()
+    session = TableSession(capacity=CONTEXT - 1)
+    write_reference(session, cut, tmp_path / "again")
+    assert session.largest_answer == 5 * VOCABULARY * 4
 
 
 # ---------------------------------------------------------------------------------------------- paired ratio

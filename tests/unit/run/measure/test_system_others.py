@@ -105,7 +105,7 @@ def test_the_state_of_a_mac() -> None:
     load = system.load(None)
     assert load.load_average == 2.15
     assert load.available_bytes == 16384 * 61_500
-    assert load.thermal_state == "heavy"
+    assert load.thermal_state == "serious"
     assert isinstance(load.steal_fraction, Absent)
     assert system.cpu_times() is None
 
