@@ -126,6 +126,18 @@ def test_no_console_message_no_request_no_live_text(opened: Open, width: int, sc
     assert driver.execute_script("return document.querySelectorAll('[data-chart]').length") == 6
 
 
+def test_small_studies_draw_without_a_warning(
+    opened: Open, tmp_path: Path, result: Result, rounds: tuple[Round, ...], ceilings: Ceilings
+) -> None:
+    memory_alone = ceilings.model_copy(update={"cache_bytes_per_s": {}})
+    for names in (("bf16", "int8"), ("lut4-oc8",), ("fp32",), ("int4-g32",)):
+        rows = tuple(row for row in result.rows if row.name in names)
+        small = result.model_copy(update={"rows": rows})
+        path = tmp_path / f"{names[0]}.html"
+        path.write_text(render_html(small, rounds[:1], memory_alone), encoding="utf-8")
+        assert opened(1440, "light", path).get_log("browser") == [], names
+
+
 OVERFLOWING = """
 const width = document.documentElement.clientWidth;
 const clips = (e) => getComputedStyle(e).overflowX !== "visible";

@@ -129,6 +129,13 @@ def percent(fraction: Measured) -> str:
     return MISSING if isinstance(fraction, Absent) else f"{100 * fraction:.1f} %"
 
 
+def figure(value: float | str) -> str:
+    """A number of a finding, of no known unit: whole ones whole, others to four digits."""
+    if isinstance(value, str):
+        return one_line(value)
+    return f"{value:.0f}" if value == round(value) and abs(value) < 1e12 else f"{value:.4g}"
+
+
 def amount(value: float | str) -> str:
     """A number of no known unit, as it was written."""
     return one_line(value) if isinstance(value, str) else f"{value:.10g}"

@@ -17,6 +17,7 @@ from assay.show.sentences import (
     gate_line,
     inconclusive_lines,
     method_lines,
+    not_checked,
     null_lines,
 )
 from assay.show.view import CellView, ColumnView, NoteView, RowView, View, view_of, words
@@ -37,6 +38,7 @@ def render_markdown(result: Result) -> str:
         _section("Noise (A/A)", _list(null_lines(result))),
         _section("Inconclusive", _list(inconclusive_lines(result))),
         _section("Notes", "\n".join(_note(note) for note in view.notes)),
+        _section("Not checked", _list(f"{check}: {'; '.join(reasons)}" for check, reasons in not_checked(result))),
         _section("Further figures", _further(view)),
         _section("What each variant wrote", _samples(view)),
         _section("Environment", _table(("what", "found"), [tuple(map(escape, p)) for p in environment_pairs(result)])),

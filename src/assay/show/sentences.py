@@ -11,8 +11,9 @@ from assay.show.view import View, words
 
 def comparison_line(comparison: Comparison) -> str:
     """`decode 128+64: ×1.458 (1.431 … 1.485), 12 rounds, better: the interval lies above 1`."""
-    what = f"{comparison.workload}: {_ratio_words(comparison)}, {comparison.rounds} rounds"
-    return f"{what}, {words(comparison.outcome)}: {shown.one_line(comparison.reason)}"
+    rounds = f"{comparison.rounds} round{'' if comparison.rounds == 1 else 's'}"
+    outcome = f"{words(comparison.outcome)}: {shown.one_line(comparison.reason)}"
+    return f"{shown.one_line(comparison.workload)}: {_ratio_words(comparison)}{rounds}, {outcome}"
 
 
 def null_lines(result: Result) -> tuple[str, ...]:
@@ -124,8 +125,19 @@ def caveat_lines(result: Result) -> tuple[str, ...]:
     lines.append(f"Text: {shown.one_line(result.text)}.")
     if not result.complete:
         lines.append("Not complete: the study was interrupted or its budget ended before every cell was decided.")
-    lines += [f"Not checked: {shown.one_line(reason)}." for reason in result.not_checked]
+    if result.not_checked:
+        checks = ", ".join(name for name, _ in not_checked(result))
+        lines.append(f"Not checked everywhere, for want of a fact: {checks}. The reasons stand at the end.")
     return tuple(lines)
+
+
+def not_checked(result: Result) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The checks that lacked a fact, each with its reasons."""
+    by_check: dict[str, list[str]] = {}
+    for line in result.not_checked:
+        check, colon, reason = shown.one_line(line).partition(": ")
+        by_check.setdefault(check if colon else "", []).append(reason if colon else check)
+    return tuple((check or "other", tuple(reasons)) for check, reasons in by_check.items())
 
 
 def gate_line(result: Result) -> str:
@@ -140,9 +152,10 @@ def gate_line(result: Result) -> str:
 
 
 def _ratio_words(comparison: Comparison) -> str:
-    if isinstance(comparison.ratio, Absent):
-        return f"no ratio ({shown.one_line(comparison.ratio.reason)})"
-    return f"{shown.ratio(comparison.ratio)} ({shown.ratio_interval(comparison.ratio)})"
+    if not isinstance(comparison.ratio, Absent):
+        return f"{shown.ratio(comparison.ratio)} ({shown.ratio_interval(comparison.ratio)}), "
+    reason = comparison.ratio.reason
+    return "" if reason == comparison.reason else f"no ratio ({shown.one_line(reason)}), "
 
 
 def _smallest_effect(comparison: Comparison) -> str:

@@ -18,7 +18,14 @@ from rich.text import Text
 
 from assay.core.records import Artifact, Result
 from assay.show import format as shown
-from assay.show.sentences import caveat_lines, further_comparison_lines, gate_line, inconclusive_lines, null_lines
+from assay.show.sentences import (
+    caveat_lines,
+    further_comparison_lines,
+    gate_line,
+    inconclusive_lines,
+    not_checked,
+    null_lines,
+)
 from assay.show.view import CellView, ColumnView, NoteView, RowView, View, view_of, words
 
 DEFAULT_WIDTH = 80
@@ -105,6 +112,7 @@ class _Writer:
         yield from self._lines("Noise (A/A)", null_lines(view.result))
         yield from self._lines("Inconclusive", inconclusive_lines(view.result))
         yield from self._notes(view)
+        yield from self._lines("Not checked", [_check_line(*group) for group in not_checked(view.result)])
         yield from self._samples(view)
 
     # ------------------------------------------------------------------------------------------ parts
@@ -290,6 +298,11 @@ class _Writer:
         for cells in zip(*(column[1] for column in columns), strict=True):
             table.add_row(*cells)
         return table
+
+
+def _check_line(check: str, reasons: Sequence[str]) -> str:
+    more = f" ({len(reasons)} cells like this; the Markdown and HTML reports list them)" if len(reasons) > 1 else ""
+    return f"{check}: {reasons[0]}{more}"
 
 
 def _width(column: Column) -> int:

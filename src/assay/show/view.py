@@ -208,7 +208,7 @@ class _Notes:
                 cause=shown.one_line(finding.cause),
                 remedy=shown.one_line(finding.remedy),
                 check=shown.one_line(finding.check),
-                numbers=tuple((name, shown.amount(value)) for name, value in finding.numbers.items()),
+                numbers=tuple((name, shown.figure(value)) for name, value in finding.numbers.items()),
             )
         )
         return number

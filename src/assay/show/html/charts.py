@@ -26,6 +26,6 @@ def charts_of(view: View, rounds: Sequence[Round], ceilings: Ceilings | None) ->
     return (
         *fronts,
         memory(view, wide=drawn % 2 == 0),
-        *distributions(rounds),
+        *distributions(rounds, [row.name for row in view.rows]),
         roofline_chart(roofline_of(view, rounds, ceilings)),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -22,6 +23,8 @@ _TOKENS = {
 }
 _SHAPES = {"baseline": "square", "reference": "diamond", _INVALID: "cross"}
 _KL_TICKS = [0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10]
+_LINEAR_BELOW = 0.001
+"""Nats below which variants cannot be told apart: there the axis is linear, so that zero has a place."""
 _ROOM_RIGHT = 1.8
 """The axis goes on to so many times the largest divergence, for the name beside the point."""
 
@@ -75,36 +78,58 @@ def _points(view: View, place: int) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _layers(alt: ModuleType, drawn: Sequence[dict[str, Any]], speed_title: str) -> Any:
-    base = alt.Chart(alt.Data(values=drawn))
-    widest = max(point["kl"] for point in drawn) * _ROOM_RIGHT
-    # Below a thousandth of a nat variants cannot be told apart; there the axis is linear, so that zero has a place.
-    scale = alt.Scale(type="symlog", constant=0.001, domain=[0, max(widest, 0.001)], nice=False)
-    axis = alt.Axis(values=_KL_TICKS, format="~g", labelOverlap="greedy")
+    widest = max(_LINEAR_BELOW, max(point["kl"] for point in drawn) * _ROOM_RIGHT)
+    scale = alt.Scale(type="symlog", constant=_LINEAR_BELOW, domain=[0, widest], nice=False)
+    ticks = _KL_TICKS if widest > _LINEAR_BELOW else [0, _LINEAR_BELOW / 4, _LINEAR_BELOW / 2, _LINEAR_BELOW]
+    axis = alt.Axis(values=ticks, format="~g", labelOverlap="greedy")
     x = alt.X("kl:Q", title="KL divergence, nats", scale=scale, axis=axis)
     y = alt.Y("speed:Q", title=speed_title, scale=alt.Scale(zero=True, nice=True), axis=alt.Axis(tickCount=6))
-    front = (
-        base.transform_filter(f"datum.kind != '{_INVALID}'")
-        .transform_window(best="max(speed)", sort=[alt.SortField("kl"), alt.SortField("speed", order="descending")])
-        .transform_filter("datum.speed == datum.best")
-        .mark_line(interpolate="step-after", color="token:muted", strokeDash=[4, 4], strokeWidth=1.5)
-        .encode(x=x, y=y, order=alt.Order("kl:Q"))
-    )
     kinds = list(dict.fromkeys(point["kind"] for point in drawn))
     legend = alt.Legend(orient="top", symbolSize=110, symbolOpacity=1)
     colours = alt.Scale(domain=kinds, range=[_TOKENS.get(kind, "token:accent") for kind in kinds])
     color = alt.Color("kind:N", title=None, scale=colours, legend=legend)
     shapes = alt.Scale(domain=kinds, range=[_SHAPES.get(kind, "circle") for kind in kinds])
     shape = alt.Shape("kind:N", title=None, scale=shapes, legend=legend)
+    base = alt.Chart(alt.Data(values=drawn))
     rule = base.mark_rule(strokeWidth=1.5, opacity=0.7)
     tooltip = [alt.Tooltip("variant:N"), alt.Tooltip("shown:N", title="measured"), alt.Tooltip("kind:N", title="is")]
     points = base.mark_point(filled=True, size=150, opacity=1, stroke="token:surface", strokeWidth=1.5)
     return alt.layer(
-        front,
+        *_front(alt, drawn, x, y),
         rule.encode(x=x, y="speed_low:Q", y2="speed_high:Q", color=color),
         rule.encode(x="kl_low:Q", x2="kl_high:Q", y=y, color=color),
         points.encode(x=x, y=y, color=color, shape=shape, tooltip=tooltip),
-        base.mark_text(dy=-17, fontWeight=600, color="token:ink").encode(x=x, y=y, text="variant:N"),
+        *_names(alt, drawn, x, y, widest),
     )
+
+
+def _front(alt: ModuleType, drawn: Sequence[dict[str, Any]], x: Any, y: Any) -> list[Any]:
+    # A layer without a point makes Vega warn of an axis without an extent.
+    valid = [point for point in drawn if point["kind"] != _INVALID]
+    if not valid:
+        return []
+    by_kl = [alt.SortField("kl"), alt.SortField("speed", order="descending")]
+    chart = alt.Chart(alt.Data(values=valid)).transform_window(best="max(speed)", sort=by_kl)
+    line = chart.transform_filter("datum.speed == datum.best").mark_line(
+        interpolate="step-after", color="token:muted", strokeDash=[4, 4], strokeWidth=1.5
+    )
+    return [line.encode(x=x, y=y, order=alt.Order("kl:Q"))]
+
+
+def _names(alt: ModuleType, drawn: Sequence[dict[str, Any]], x: Any, y: Any, widest: float) -> list[Any]:
+    """The name of each variant, on the side of its point where there is room."""
+    middle = math.log1p(widest / _LINEAR_BELOW) / 2
+    sides: dict[str, list[dict[str, Any]]] = {"left": [], "right": []}
+    for point in drawn:
+        far = math.log1p(max(point["kl"], 0.0) / _LINEAR_BELOW) > middle
+        sides["right" if far else "left"].append(point)
+    return [
+        alt.Chart(alt.Data(values=points))
+        .mark_text(align=side, dx=8 if side == "left" else -8, dy=-12, fontWeight=600, color="token:ink")
+        .encode(x=x, y=y, text="variant:N")
+        for side, points in sides.items()
+        if points
+    ]
 
 
 def _speed_text(cell: CellView) -> str:

@@ -86,10 +86,13 @@ def _layers(roofline: Roofline) -> Any:
     tooltip = [alt.Tooltip("label:N", title="variant"), alt.Tooltip("shown:N", title="reaches")]
     base = alt.Chart(alt.Data(values=points)).encode(x=x, y=y)
     roofs = alt.Chart(alt.Data(values=lines)).encode(x=x, y=y, detail="roof:N")
+    # A layer without a line makes Vega warn of an axis without an extent.
+    dashed = roofs.transform_filter("datum.cache").mark_line(strokeWidth=1.5, strokeDash=[5, 4], color="token:muted")
+    cache_roofs = [dashed] if len(roofline.bandwidths) > 1 else []
     labels = alt.Chart(alt.Data(values=names)).encode(x=x, y=y, text="label:N")
     return alt.layer(
         roofs.transform_filter("!datum.cache").mark_line(strokeWidth=2, color="token:muted"),
-        roofs.transform_filter("datum.cache").mark_line(strokeWidth=1.5, strokeDash=[5, 4], color="token:muted"),
+        *cache_roofs,
         labels.mark_text(align="left", dx=8, dy=-8, color="token:muted", fontSize=11),
         base.mark_point(filled=True, size=130, opacity=1, stroke="token:surface", strokeWidth=1.5).encode(
             color=color, tooltip=tooltip

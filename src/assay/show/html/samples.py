@@ -14,6 +14,7 @@ _CPU_TIME = "cpu_s"
 """Recorded beside wall time and not drawn: wall time decides."""
 _MANY_POINTS = 1500
 """From here on a chart is drawn on a canvas: so many SVG elements would make the page slow."""
+_FEW_POINTS = 150
 _STRIP_PIXELS = 56
 _KINDS = ["steady", "warm-up"]
 
@@ -21,8 +22,8 @@ Found = list[tuple[str, int, Samples]]
 """Variant, round and samples."""
 
 
-def distributions(rounds: Sequence[Round]) -> tuple[Chart | MissingChart, ...]:
-    """One chart for each workload and metric that was timed."""
+def distributions(rounds: Sequence[Round], names: Sequence[str] = ()) -> tuple[Chart | MissingChart, ...]:
+    """One chart for each workload and metric that was timed; variants in the order of `names`, others after them."""
     groups: dict[tuple[str, str], Found] = {}
     for measured in rounds:
         for run in measured.runs:
@@ -33,12 +34,14 @@ def distributions(rounds: Sequence[Round]) -> tuple[Chart | MissingChart, ...]:
                     found.append((shown.one_line(run.variant), measured.index, samples))
     if not groups:
         return (MissingChart("Every sample", "this report was made without the rounds of the study"),)
-    return tuple(_distribution(workload, metric, found) for (workload, metric), found in groups.items())
+    return tuple(_distribution(workload, metric, found, names) for (workload, metric), found in groups.items())
 
 
-def _distribution(workload: str, metric: str, found: Found) -> Chart:
-    variants = list(dict.fromkeys(variant for variant, _, _ in found))
-    what = shown.title_of(metric)
+def _distribution(workload: str, metric: str, found: Found, names: Sequence[str]) -> Chart:
+    there = dict.fromkeys(variant for variant, _, _ in found)
+    variants = [*(name for name in names if name in there), *(name for name in there if name not in names)]
+    title = shown.title_of(metric)
+    what = title if workload == "load" else f"{workload}, {title}"
     rows = []
     for variant in variants:
         own = [samples for name, _, samples in found if name == variant]
@@ -46,9 +49,9 @@ def _distribution(workload: str, metric: str, found: Found) -> Chart:
         rows.append((variant, str(len(own)), str(warm), str(sum(len(samples.values) for samples in own) - warm)))
     return Chart(
         name=f"samples-{workload}-{metric}",
-        title=f"Every sample: {workload}, {what}",
+        title=f"Every sample: {what}",
         spec=_strips(metric, variants, found),
-        summary=f"Every recorded value of {what} in {workload}, one strip for each variant; left is faster. Warm-up "
+        summary=f"Every recorded value of {what}, one strip for each variant; left is faster. Warm-up "
         "has a colour of its own and enters no number.",
         headers=("variant", "runs", "warm-up values", "steady values"),
         table=tuple(rows),
@@ -61,13 +64,14 @@ def _strips(metric: str, variants: list[str], found: Found) -> dict[str, Any]:
     alt = altair()
     scale = shown.scale_of(metric)
     columns = _columns(variants, found, scale.factor)
+    many = len(columns["t"]) > _FEW_POINTS
     title = f"{scale.unit}, logarithmic"
     axis = alt.Axis(labelOverlap="greedy", labelSeparation=6, labelBound=True, tickCount=6, format="~g")
     log = alt.Scale(type="log", nice=False, padding=12)
     colours = alt.Scale(domain=_KINDS, range=["token:c1", "token:warm"])
     chart = (
         alt.Chart(alt.NamedData(name="columns"))
-        .mark_point(filled=True, size=22, opacity=0.55, strokeWidth=0)
+        .mark_point(filled=True, size=22 if many else 60, opacity=0.55 if many else 0.8, strokeWidth=0)
         .encode(
             x=alt.X("t:Q", title=title, scale=log, axis=axis),
             y=alt.Y("variant:N", sort=variants, title=None, scale=alt.Scale(domain=variants, paddingInner=0.25)),

@@ -19,6 +19,7 @@ from assay.show.sentences import (
     gate_line,
     inconclusive_lines,
     method_lines,
+    not_checked,
     null_lines,
 )
 from assay.show.view import CellView, ColumnView, NoteView, RowView, View, words
@@ -158,10 +159,17 @@ class Sections:
 
     def notes(self) -> Markup:
         """Every finding and every reason for a missing number, worst first. Call it after the marks were made."""
-        if not self._view.notes:
+        if not self._view.notes and not self._view.result.not_checked:
             return Markup("")
         items = [self._note(note) for note in self._view.notes]
-        return self._section("notes", "Notes", element("ol", *items, class_="notes"))
+        unchecked: list[Child] = []
+        for check, reasons in not_checked(self._view.result):
+            lines = [element("li", reason) for reason in reasons]
+            count = f" ({len(reasons)})" if len(reasons) > 1 else ""
+            unchecked.append(element("details", element("summary", f"{check}{count}"), element("ul", *lines)))
+        if unchecked:
+            unchecked.insert(0, element("h3", "Not checked, for want of a fact"))
+        return self._section("notes", "Notes", element("ol", *items, class_="notes"), *unchecked)
 
     def _note(self, note: NoteView) -> Markup:
         label = f"{note.number} · {_SEVERITY_WORD[note.severity]}"
@@ -274,7 +282,7 @@ def _against(cell: CellView) -> Markup:
     tone = _OUTCOME_TONE.get(comparison.outcome, "plain")
     against = f"{shown.ratio_interval(comparison.ratio)} against {shown.one_line(comparison.baseline)}"
     title = f"{against}, {comparison.rounds} rounds: {shown.one_line(comparison.reason)}"
-    ratio: Child = shown.ratio(comparison.ratio)
+    ratio: Child = "" if isinstance(comparison.ratio, Absent) else shown.ratio(comparison.ratio)
     outcome: Child = words(comparison.outcome)
     if cell.struck:
         ratio, outcome, tone = element("s", ratio), element("s", outcome), "plain"
