@@ -24,6 +24,9 @@ class Transform(Protocol):
     def apply(self, model: nn.Module, options: Any) -> Change:
         """Change the model in place and report what changed."""
 
+    def planned(self, model: nn.Module, options: Any) -> tuple[str, ...]:
+        """Names of what `apply` would change, from shapes and types alone."""
+
     def restructure(self, model: nn.Module, options: Any, modules: Sequence[str]) -> None:
         """Give a model without weights the same modules as `apply` did."""
 
@@ -39,10 +42,24 @@ def transform(kind: str) -> Transform:
 def restructure(model: nn.Module, spec: TransformSpec, modules: Sequence[str]) -> None:
     """Repeat what a transform did to the structure of a model. Raises TransformError."""
     found = transform(spec.kind)
+    found.restructure(model, _options(found, spec, "Build the artifact again with this version"), modules)
+
+
+def plan(model: nn.Module, spec: TransformSpec) -> tuple[str, ...]:
+    """Give a model without memory the structure that a transform will give it; the names of what changes.
+
+    Raises:
+        TransformError: wrong options, or what `apply` would refuse by shapes and types.
+    """
+    found = transform(spec.kind)
+    options = _options(found, spec, f"Its options: {', '.join(found.Options.model_fields) or 'none'}")
+    names = found.planned(model, options)
+    found.restructure(model, options, names)
+    return names
+
+
+def _options(found: Transform, spec: TransformSpec, remedy: str) -> Any:
     try:
-        options = found.Options.model_validate_json(json.dumps(dict(spec.options)))
+        return found.Options.model_validate_json(json.dumps(dict(spec.options)))
     except ValidationError as error:
-        raise TransformError(
-            f"read the options of {spec.kind}", str(error), "Build the artifact again with this version"
-        ) from error
-    found.restructure(model, options, modules)
+        raise TransformError(f"read the options of {spec.kind}", str(error), remedy) from error

@@ -13,10 +13,10 @@ d_h head size, d hidden size, d_ff intermediate size, V vocabulary, c tokens in 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from assay.core.errors import InputError
-from assay.core.records import Artifact, Contract
+from assay.core.records import Contract, Workload
 
 DTYPE_BYTES = {
     "float64": 8,
@@ -28,6 +28,38 @@ DTYPE_BYTES = {
 """Bytes of one number of each type of activations and KV cache."""
 
 Bound = Literal["compute", "bandwidth"]
+
+
+class Sized(Protocol):
+    """What costs are computed from: an artifact, or one that is only planned."""
+
+    @property
+    def contract(self) -> Contract:
+        """The shapes."""
+
+    @property
+    def weight_bytes(self) -> int:
+        """On disk."""
+
+    @property
+    def resident_weight_bytes(self) -> int:
+        """Once loaded."""
+
+    @property
+    def decode_weight_bytes(self) -> int:
+        """Streamed by one decode step."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one call of a workload takes."""
+
+    flops: float
+    bytes_moved: float
+    tokens: int
+    """That the call reads or gives."""
+    passes: int
+    """Forward passes, one after another."""
 
 
 @dataclass(frozen=True)
@@ -112,13 +144,13 @@ def kv_bytes_per_token(contract: Contract) -> int:
     return 2 * contract.num_hidden_layers * width * _bytes_of(contract.dtype)
 
 
-def decode_bytes(artifact: Artifact, context: int, batch: int = 1) -> int:
+def decode_bytes(artifact: Sized, context: int, batch: int = 1) -> int:
     """Bytes that one decode step reads: all weights once, and each sequence's cache of `context` tokens."""
     contract = artifact.contract
     return artifact.decode_weight_bytes + batch * attended(contract, context) * kv_bytes_per_token(contract)
 
 
-def prefill_bytes(artifact: Artifact, tokens: int, batch: int = 1) -> int:
+def prefill_bytes(artifact: Sized, tokens: int, batch: int = 1) -> int:
     """Bytes that one prefill moves at least: all weights read once, and the cache written once.
 
     Activations are left out: they are expected to stay in the processor's caches.
@@ -126,9 +158,60 @@ def prefill_bytes(artifact: Artifact, tokens: int, batch: int = 1) -> int:
     return artifact.decode_weight_bytes + batch * tokens * kv_bytes_per_token(artifact.contract)
 
 
-def resident_bytes(artifact: Artifact, capacity: int, batch: int = 1) -> int:
+def resident_bytes(artifact: Sized, capacity: int, batch: int = 1) -> int:
     """Bytes that an open session keeps: the weights once loaded, and a cache for `capacity` tokens of each sequence."""
     return artifact.resident_weight_bytes + batch * capacity * kv_bytes_per_token(artifact.contract)
+
+
+def activation_bytes(contract: Contract, batch: int, tokens: int) -> int:
+    """Bytes of activations that are alive at once in the widest place of a forward, at least.
+
+    B T (2 d + 2 d_ff) numbers of the contract's type: the residual and its norm, and two sides of the MLP; and the
+    logits of one position in that type and in float32.
+    """
+    width = _bytes_of(contract.dtype)
+    mlp = batch * tokens * 2 * (contract.hidden_size + contract.intermediate_size) * width
+    return mlp + batch * contract.vocab_size * (width + 4)
+
+
+def session_bytes(artifact: Sized, workload: Workload, capacity: int, batch: int) -> int:
+    """Bytes that a session holds while it carries out a workload: weights, cache and activations.
+
+    Args:
+        artifact: the weights.
+        workload: what is asked.
+        capacity: tokens of the cache, of each sequence.
+        batch: sequences that the session was opened for.
+    """
+    tokens = 0 if workload.kind == "load" else workload.prompt_tokens
+    return resident_bytes(artifact, capacity, batch) + activation_bytes(artifact.contract, workload.batch, tokens)
+
+
+def work(artifact: Sized, workload: Workload) -> Work:
+    """What one timed call of a workload takes; a decode step is taken half-way through its new tokens.
+
+    Raises:
+        InputError: the workload is not one of tokens.
+    """
+    batch, prompt, new = workload.batch, workload.prompt_tokens, workload.new_tokens
+    contract = artifact.contract
+    middle = prompt + new // 2
+    step = Work(batch * decode_flops(contract, middle), decode_bytes(artifact, middle, batch), batch, 1)
+    if workload.kind == "decode":
+        return step
+    if workload.kind not in ("prefill", "generate"):
+        raise InputError(f"the cost of {workload.name!r}", "no tokens go through it", "Ask for a prefill or a decode")
+    prefill = Work(prefill_flops(contract, batch, prompt), prefill_bytes(artifact, prompt, batch), batch * prompt, 1)
+    if workload.kind == "prefill":
+        return prefill
+    # The first new token comes from the prefill's logits.
+    steps = new - 1
+    return Work(
+        flops=prefill.flops + steps * step.flops,
+        bytes_moved=prefill.bytes_moved + steps * step.bytes_moved,
+        tokens=batch * new,
+        passes=1 + steps,
+    )
 
 
 def quantised_bits(bits: int, group_size: int, scale_bits: int = 16, zero_point_bits: int = 0) -> float:

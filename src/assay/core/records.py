@@ -244,14 +244,30 @@ class Artifact(Versioned):
         return 8 * self.weight_bytes / self.parameter_count
 
 
+class PlannedArtifact(Record):
+    """The sizes of an artifact before it is built, from the config alone; the fields are those of `Artifact`."""
+
+    contract: Contract
+    parameter_count: int = Field(gt=0)
+    weight_bytes: int = Field(gt=0)
+    resident_weight_bytes: int = Field(gt=0)
+    decode_weight_bytes: int = Field(gt=0)
+
+    @property
+    def bits_per_weight(self) -> float:
+        """8 weight_bytes / parameter_count."""
+        return 8 * self.weight_bytes / self.parameter_count
+
+
 # ---------------------------------------------------------------------------------------------- what is run
 
 
 class Workload(Record, use_attribute_docstrings=True):
     """What is asked of a runtime. The tokens are the first ones of the study's text."""
 
-    kind: Literal["load", "prefill", "decode", "generate"]
-    """`load`, `prefill` (the prompt at once), `decode` (one token after another), `generate` (both)."""
+    kind: Literal["load", "prefill", "decode", "generate", "call"]
+    """`load`, `prefill` (the prompt at once), `decode` (one token after another), `generate` (both). `call` is a callable
+    or a command, and no part of a study."""
     prompt_tokens: int = Field(default=128, ge=0)
     """Length of the prompt; for `decode` the tokens already in the KV cache."""
     new_tokens: int = Field(default=64, ge=0)
@@ -268,8 +284,8 @@ class Workload(Record, use_attribute_docstrings=True):
         """Short name for tables: `prefill 512`, `decode 128+64`, `load`."""
         batch = f" x{self.batch}" if self.batch > 1 else ""
         match self.kind:
-            case "load":
-                return "load"
+            case "load" | "call":
+                return self.kind
             case "prefill":
                 return f"prefill {self.prompt_tokens}{batch}"
             case _:
@@ -508,6 +524,81 @@ class Examination(Versioned):
     ceilings: Ceilings | Absent
 
 
+# ---------------------------------------------------------------------------------------------- what is predicted
+
+
+class Roofs(Record):
+    """The ceilings that a prediction stands on, and where they come from."""
+
+    name: str
+    """Of the machine's processor, or of hardware that is not here."""
+    kind: Literal["measured", "published", "none"]
+    """measured: by `assay doctor --measure` here. published: hardware of the table, which is not here."""
+    source: str
+    """What measured it and when, or which figures are read in a source and which are recalled."""
+    flops_per_s: FrozenMap[Measured]
+    """By type of the activations."""
+    bytes_per_s: Measured
+    dispatch_floor_s: FrozenMap[Measured]
+    """By runtime."""
+
+
+class PlannedCell(Record):
+    """One row on one workload before it is built: what a call takes at least. Times are by the roofline."""
+
+    row: str
+    workload: str
+    tokens: int = Field(ge=0)
+    """Tokens that one call works on."""
+    flops: Measured
+    bytes_moved: Measured
+    dispatches: Measured
+    """Operations that one call launches."""
+    memory_bytes: Measured
+    """Weights, KV cache and activations of one worker; the process of the runtime comes on top."""
+    compute_s: Measured
+    transfer_s: Measured
+    dispatch_s: Measured
+    seconds: Measured
+    """max(compute, transfer) + dispatch, of one call."""
+    bound: Literal["compute", "bandwidth", "dispatch"] | Absent
+
+    @property
+    def tokens_per_s(self) -> Measured:
+        """Tokens of a call / its predicted seconds."""
+        return self.seconds if isinstance(self.seconds, Absent) else self.tokens / self.seconds
+
+
+class PlannedVariant(Record):
+    """One row of a plan."""
+
+    name: str
+    role: Literal["reference", "baseline", "candidate", "null"]
+    runtime: str
+    artifact: PlannedArtifact | Absent
+    """Absent where it cannot be built, with what the transform or the format says."""
+    memory_bytes: Measured
+    """Of its worker: the largest of its cells."""
+
+
+class Plan(Versioned):
+    """What a study will cost, before anything is built."""
+
+    name: str
+    model: str
+    roofs: Roofs
+    rows: tuple[PlannedVariant, ...]
+    cells: tuple[PlannedCell, ...]
+    together_bytes: Measured
+    """All workers of a round, alive together."""
+    available_bytes: Measured
+    """What the machine and its control group leave at the moment."""
+    groups: tuple[tuple[str, ...], ...]
+    """Rows whose workers are alive together; more than one group where not all fit."""
+    warnings: tuple[str, ...]
+    """What cannot be built or will not fit."""
+
+
 # ---------------------------------------------------------------------------------------------- what is judged
 
 ComparisonOutcome = Literal["better", "worse", "equivalent", "inconclusive", "not_comparable"]
@@ -593,6 +684,45 @@ class Result(Versioned):
     gate: FrozenMap[float]
     complete: bool
     """False where the study was interrupted or its budget ended before every cell was decided."""
+
+
+class ContestSide(Record):
+    """One of the two programs of a contest, and what was measured of it."""
+
+    name: str
+    program: str
+    """The command, or `module:qualname` of the callable."""
+    placement: str
+    """Where it ran: fresh workers, in this process and why, one process for each call."""
+    metrics: FrozenMap[Measured | Estimate]
+    calls: int = Field(ge=0)
+    """Timed samples after warm-up, over all rounds."""
+    outcome: Outcome
+
+
+class Contest(Versioned):
+    """Two callables, or two shell commands, held against each other by the procedure of studies."""
+
+    id: str
+    """Key of its rounds in the store."""
+    kind: Literal["callables", "commands"]
+    created_utc: str
+    elapsed_s: float = Field(ge=0)
+    sides: tuple[ContestSide, ...] = Field(min_length=2, max_length=2)
+    """The first is the baseline."""
+    comparison: Comparison
+    """Wall time of a call, second / first: what decides."""
+    further: tuple[Comparison, ...]
+    """CPU time of a call: a second figure, which decides nothing."""
+    null_comparison: Comparison
+    """The first program against itself under another name: the noise that the contest itself saw."""
+    rounds: int = Field(ge=0)
+    environment: Environment
+    findings: tuple[Finding, ...] = ()
+    not_checked: tuple[str, ...] = ()
+    notes: tuple[str, ...]
+    complete: bool
+    """False where it was interrupted or its budget ended before it was decided."""
 
 
 MEASURED: TypeAdapter[Measured] = TypeAdapter(Measured, config=ConfigDict(strict=True, allow_inf_nan=False))

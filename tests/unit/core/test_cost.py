@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from assay.core import cost
 from assay.core.errors import InputError
-from assay.core.records import Absent, Artifact, Contract, ModelSource
+from assay.core.records import Absent, Artifact, Contract, ModelSource, Workload
 
 NO_WINDOW = Absent(reason="the model has none")
 GPT2_SMALL = Contract(
@@ -174,3 +174,33 @@ def test_at_the_predicted_time_no_utilisation_is_above_one(
     shares = cost.mfu(flops, predicted.seconds, peak), cost.mbu(moved, predicted.seconds, bandwidth)
     assert max(shares) == pytest.approx(1.0)
     assert (shares[0] >= shares[1]) == (predicted.bound == "compute") or shares[0] == pytest.approx(shares[1])
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_work_of_generating_is_a_prefill_and_the_steps_after_it(batch: int) -> None:
+    made = artifact(SMOLLM2, 1000)
+
+    def work(kind: Any, new: int) -> cost.Work:
+        return cost.work(made, Workload(kind=kind, prompt_tokens=40, new_tokens=new, batch=batch))
+
+    whole, prefill, step = work("generate", 9), work("prefill", 0), work("decode", 9)
+    assert whole.flops == prefill.flops + 8 * step.flops
+    assert whole.bytes_moved == prefill.bytes_moved + 8 * step.bytes_moved
+    assert (whole.passes, prefill.passes, step.passes) == (9, 1, 1)
+    assert (whole.tokens, prefill.tokens, step.tokens) == (9 * batch, 40 * batch, batch)
+    assert step.flops == batch * cost.decode_flops(SMOLLM2, 44)
+    assert step.bytes_moved == cost.decode_bytes(made, 44, batch)
+
+
+def test_what_has_no_tokens_has_no_work() -> None:
+    with pytest.raises(InputError, match="no tokens"):
+        cost.work(artifact(SMOLLM2, 1000), Workload(kind="load"))
+
+
+def test_a_session_holds_weights_cache_and_activations() -> None:
+    made = artifact(SMOLLM2, 1000, resident_weight_bytes=5000)
+    load = cost.session_bytes(made, Workload(kind="load"), capacity=64, batch=2)
+    logits = 49152 * (2 + 4)
+    assert load == 5000 + 2 * 64 * cost.kv_bytes_per_token(SMOLLM2) + logits
+    prefill = cost.session_bytes(made, Workload(kind="prefill", prompt_tokens=10, batch=2), capacity=64, batch=2)
+    assert prefill - load == 2 * 10 * 2 * (576 + 1536) * 2 + logits

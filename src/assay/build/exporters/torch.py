@@ -25,10 +25,19 @@ from assay.build.families import Family, assign, family, tensor_shapes
 from assay.build.files import read_json
 from assay.build.nn.empty import empty_modules
 from assay.build.nn.linear import Int8Linear, PaletteLinear, expand_palettes
+from assay.build.transform_modules import plan as plan_transform
 from assay.build.transform_modules import restructure
 from assay.core.canonical import digest, file_digest
 from assay.core.errors import CheckpointError, ContractError, CorruptFileError, StoreError
-from assay.core.records import Artifact, ArtifactFile, Change, Contract, ModelSource, TransformSpec
+from assay.core.records import (
+    Artifact,
+    ArtifactFile,
+    Change,
+    Contract,
+    ModelSource,
+    PlannedArtifact,
+    TransformSpec,
+)
 
 FORMAT = "torch"
 _WEIGHTS = "model.safetensors"
@@ -115,6 +124,32 @@ def export(
         )
         (partial / _RECORD).write_text(artifact.to_json() + "\n", encoding="utf-8")
     return artifact
+
+
+def plan(config: Mapping[str, Any], transforms: Sequence[TransformSpec]) -> PlannedArtifact:
+    """What `export` will write for a checkpoint of this config.json after these transforms: its sizes to the byte.
+
+    Nothing is read but the config: the model is made without memory, and takes the structure that the transforms give.
+
+    Raises:
+        UnknownArchitectureError: no family has this `model_type`.
+        CheckpointError: the config is wrong.
+        TransformError: a transform refuses it by shapes, types or options.
+    """
+    kind = family(config.get("model_type"))
+    parsed = kind.Config.from_dict(config)
+    with empty_modules():
+        model = kind.Model(parsed)
+        for spec in transforms:
+            plan_transform(model, spec)
+    stored = _stored_tensors(model, frozenset())
+    return PlannedArtifact(
+        contract=kind.contract(parsed, str(compute_dtype(model)).removeprefix("torch.")),
+        parameter_count=sum(torch.Size(shape).numel() for shape in tensor_shapes(config).values()),
+        weight_bytes=sum(tensor.nbytes for tensor in stored.values()),
+        resident_weight_bytes=sum(_resident_bytes(model).values()),
+        decode_weight_bytes=_decode_bytes(model),
+    )
 
 
 def read_artifact(directory: Path) -> Artifact:

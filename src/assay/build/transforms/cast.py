@@ -33,9 +33,8 @@ def apply(model: nn.Module, options: Options) -> Change:
     """
     dtype = _DTYPES[options.dtype]
     asked = f"cast the model to {options.dtype}"
+    planned(model, options)
     parameters = dict(model.named_parameters())
-    if any(not parameter.is_floating_point() for parameter in parameters.values()):
-        raise TransformError(asked, "an earlier transform has quantised it", "Put cast before the quantisation")
     before = sum(parameter.nbytes for parameter in parameters.values())
     for name, parameter in parameters.items():
         largest = parameter.detach().abs().max().item()
@@ -50,6 +49,22 @@ def apply(model: nn.Module, options: Options) -> Change:
         bytes_after=sum(parameter.nbytes for parameter in model.parameters()),
         notes=(f"all parameters were {options.dtype} already",) if same else (),
     )
+
+
+def planned(model: nn.Module, options: Options) -> tuple[str, ...]:
+    """Names of what `apply` will change, from types alone: the model may be without memory.
+
+    Raises:
+        TransformError: the model is quantised already.
+    """
+    parameters = dict(model.named_parameters())
+    if any(not parameter.is_floating_point() for parameter in parameters.values()):
+        raise TransformError(
+            f"cast the model to {options.dtype}",
+            "an earlier transform has quantised it",
+            "Put cast before the quantisation",
+        )
+    return tuple(parameters)
 
 
 def restructure(model: nn.Module, options: Options, modules: Sequence[str]) -> None:

@@ -65,6 +65,18 @@ def apply(model: nn.Module, options: Options) -> Change:
     return Change(kind=KIND, modules=tuple(chosen), bytes_before=before, bytes_after=after, notes=tuple(notes))
 
 
+def planned(model: nn.Module, options: Options) -> tuple[str, ...]:
+    """Names of what `apply` will change, from names and types alone: the model may be without memory.
+
+    Raises:
+        TransformError: nothing was selected, or the model is not bf16.
+    """
+    chosen = _select(model, options)
+    for name in chosen:
+        _check_dtype(name, linear_layer(model, name).weight)
+    return tuple(chosen)
+
+
 def restructure(model: nn.Module, options: Options, modules: Sequence[str]) -> None:
     """Put empty int8 layers where `modules` of a model that is being loaded are."""
     for name in modules:
@@ -82,11 +94,15 @@ def _empty_like(module: nn.Linear) -> Int8Linear:
 
 
 def _check(name: str, weight_OI: Tensor) -> None:
+    _check_dtype(name, weight_OI)
+    if not torch.isfinite(weight_OI).all():
+        raise TransformError("quantise the weights to int8", f"{name} holds NaN or infinity", "Repair the checkpoint")
+
+
+def _check_dtype(name: str, weight_OI: Tensor) -> None:
     if weight_OI.dtype != torch.bfloat16:
         raise TransformError(
             "quantise the weights to int8",
             f"{name} is {weight_OI.dtype}, with which torch's int8 kernel is not usable (a hundred times slower)",
             'Put {kind = "cast", dtype = "bf16"} before int8_weight_only',
         )
-    if not torch.isfinite(weight_OI).all():
-        raise TransformError("quantise the weights to int8", f"{name} holds NaN or infinity", "Repair the checkpoint")

@@ -69,7 +69,7 @@ def apply(model: nn.Module, options: Options) -> Change:
     Raises:
         TransformError: nothing was selected, the model is neither bf16 nor fp16, or a weight is not finite.
     """
-    chosen = select(model, (nn.Linear,), options.names, () if options.head else (_HEAD,))
+    chosen = _select(model, options)
     before = after = 0
     dtypes = set()
     for name, module in chosen.items():
@@ -91,10 +91,26 @@ def apply(model: nn.Module, options: Options) -> Change:
     return Change(kind=KIND, modules=tuple(chosen), bytes_before=before, bytes_after=after, notes=tuple(notes))
 
 
+def planned(model: nn.Module, options: Options) -> tuple[str, ...]:
+    """Names of what `apply` will change, from names and types alone: the model may be without memory.
+
+    Raises:
+        TransformError: nothing was selected, or the model is neither bf16 nor fp16.
+    """
+    chosen = _select(model, options)
+    for name in chosen:
+        _check_dtype(name, linear_layer(model, name).weight)
+    return tuple(chosen)
+
+
 def restructure(model: nn.Module, options: Options, modules: Sequence[str]) -> None:
     """Put empty palettized layers where `modules` of a model that is being loaded are."""
     for name in modules:
         replace(model, name, _empty_like(linear_layer(model, name), options))
+
+
+def _select(model: nn.Module, options: Options) -> dict[str, nn.Module]:
+    return select(model, (nn.Linear,), options.names, () if options.head else (_HEAD,))
 
 
 def _empty_like(module: nn.Linear, options: Options) -> PaletteLinear:
@@ -111,14 +127,18 @@ def _empty_like(module: nn.Linear, options: Options) -> PaletteLinear:
 
 
 def _check(name: str, weight_OI: Tensor) -> None:
+    _check_dtype(name, weight_OI)
+    if not torch.isfinite(weight_OI).all():
+        raise TransformError("palettize the weights", f"{name} holds NaN or infinity", "Repair the checkpoint")
+
+
+def _check_dtype(name: str, weight_OI: Tensor) -> None:
     if weight_OI.dtype not in _SHORT:
         raise TransformError(
             "palettize the weights",
             f"{name} is {weight_OI.dtype}, and palettes are of 16-bit numbers",
             'Put {kind = "cast", dtype = "bf16"} before palettize',
         )
-    if not torch.isfinite(weight_OI).all():
-        raise TransformError("palettize the weights", f"{name} holds NaN or infinity", "Repair the checkpoint")
 
 
 def _sortable(weight_OI: Tensor) -> NDArray[np.uint16]:

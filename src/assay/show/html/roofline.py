@@ -125,20 +125,9 @@ def _point(
     if dtype not in peaks:
         return Absent(reason=f"the peak of {dtype} was not measured")
     tokens_per_s = cell.raw.value if isinstance(cell.raw, Estimate) else cell.raw
-    flops, bytes_moved, tokens = _work(workload, artifact)
-    intensity = flops / bytes_moved
-    achieved = flops * tokens_per_s / tokens
+    work = cost.work(artifact, workload)
+    intensity = work.flops / work.bytes_moved
+    achieved = work.flops * tokens_per_s / work.tokens
     roof = min(peaks[dtype], memory * intensity)
-    bound = cost.predicted_seconds(flops, bytes_moved, peaks[dtype], memory).bound
+    bound = cost.predicted_seconds(work.flops, work.bytes_moved, peaks[dtype], memory).bound
     return Point(name, workload.name, dtype, intensity, achieved, achieved / roof, bound)
-
-
-def _work(workload: Workload, artifact: Artifact) -> tuple[float, float, int]:
-    """FLOPs, bytes and tokens of one call; a decode step is taken half-way through its new tokens."""
-    batch = workload.batch
-    if workload.kind == "prefill":
-        tokens = workload.prompt_tokens
-        flops = cost.prefill_flops(artifact.contract, batch, tokens)
-        return flops, cost.prefill_bytes(artifact, tokens, batch), batch * tokens
-    context = workload.prompt_tokens + workload.new_tokens // 2
-    return batch * cost.decode_flops(artifact.contract, context), cost.decode_bytes(artifact, context, batch), batch

@@ -1,0 +1,91 @@
+"""What is planned from a config alone is, to the byte, what is built from it."""
+
+import json
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from assay import catalog
+from assay.build import families
+from assay.build.dispatches import count_dispatches
+from assay.build.exporters import torch as torch_format
+from assay.build.nn.empty import empty_modules
+from assay.core.errors import TransformError
+from assay.core.records import TransformSpec
+
+LLAMA = {
+    "model_type": "llama", "vocab_size": 61, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6, "max_position_embeddings": 64,
+    "tie_word_embeddings": True,
+}  # fmt: skip
+GPT2 = {"model_type": "gpt2", "vocab_size": 61, "n_positions": 32, "n_embd": 24, "n_layer": 2, "n_head": 4}
+BF16 = TransformSpec(kind="cast", options={"dtype": "bf16"})
+RECIPES = [
+    (),
+    (BF16,),
+    (TransformSpec(kind="cast", options={"dtype": "fp16"}),),
+    (BF16, TransformSpec(kind="int8_weight_only")),
+    (BF16, TransformSpec(kind="int8_weight_only", options={"head": True})),
+    (BF16, TransformSpec(kind="palettize", options={"bits": 3, "output_channels": 7})),
+    (BF16, TransformSpec(kind="palettize", options={"bits": 4, "head": True, "names": ("*.mlp.*", "lm_head")})),
+]
+
+
+@pytest.mark.parametrize(
+    "config", [LLAMA, {**LLAMA, "tie_word_embeddings": False}, GPT2], ids=["tied", "untied", "gpt2"]
+)
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: "+".join(spec.kind for spec in recipe) or "none")
+def test_a_plan_is_what_is_built(config, recipe, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    checkpoint = catalog.open_checkpoint(str(path))
+    model = families.build_model(checkpoint)
+    changes = [catalog.transform(spec.kind).apply(model, catalog.options(spec)) for spec in recipe]
+    built = torch_format.export(
+        model, checkpoint.config, None, changes, checkpoint.source, recipe, tmp_path / "artifact", {}
+    )
+    planned = torch_format.plan(config, recipe)
+    for field in type(planned).model_fields:
+        assert getattr(planned, field) == getattr(built, field), field
+
+
+@pytest.mark.parametrize("kind", catalog.TRANSFORMS)
+def test_every_transform_can_be_planned(kind):
+    assert callable(catalog.transform(kind).planned)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ((TransformSpec(kind="int8_weight_only"),), "before int8_weight_only"),
+        ((TransformSpec(kind="palettize"),), "before palettize"),
+        ((BF16, TransformSpec(kind="int8_weight_only"), BF16), "Put cast before"),
+        ((BF16, TransformSpec(kind="palettize", options={"names": ("nothing",)})), "matches none"),
+        ((TransformSpec(kind="palettize", options={"bits": 99}),), "options of palettize"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_before_it_is(recipe, words):
+    with pytest.raises(TransformError, match=words):
+        torch_format.plan(LLAMA, recipe)
+
+
+@pytest.mark.parametrize("tokens", [1, 8])
+@pytest.mark.parametrize("config", [LLAMA, GPT2], ids=["llama", "gpt2"])
+def test_dispatches_counted_on_shapes_are_those_of_a_real_pass(config, tokens):
+    class Seen(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.count += not func.is_view and func.name() not in ("aten::detach", "aten::_unsafe_view")
+            return func(*args, **(kwargs or {}))
+
+    kind = families.family(config["model_type"])
+    with empty_modules():
+        empty = kind.Model(kind.Config.from_dict(config))
+    real = kind.Model(kind.Config.from_dict(config))
+    cache = real.new_cache(1, tokens, torch.float32, "cpu")
+    with torch.no_grad(), Seen() as seen:
+        real(torch.zeros((1, tokens), dtype=torch.int64), cache, last_only=True)
+    # Rotary tables are filled at the first pass, and meta copies where the CPU does not.
+    assert count_dispatches(empty, tokens) == pytest.approx(seen.count, rel=0.05)
