@@ -147,6 +147,23 @@ def log_ratios(
     return tuple(sign * ratio.log_ratio for ratio in _pair(rounds, metric, workload_name, variant, baseline).ratios)
 
 
+def spread_by_figure(
+    rounds: Sequence[Round], metric: str, workload_name: str, null: str, baseline: str
+) -> Mapping[str, Measured]:
+    """Deviation over the rounds of each figure of a round, on the A/A variant: the smallest is tightest on this machine.
+
+    Keys: `paired` (the one that decides), `medians`, `minima`; natural logarithms.
+    """
+    ratios = _pair(rounds, metric, workload_name, null, baseline).ratios
+    if len(ratios) < 2:
+        return dict.fromkeys(("paired", "medians", "minima"), Absent(reason=f"{len(ratios)} rounds show no spread"))
+    return {
+        "paired": stdev(ratio.log_ratio for ratio in ratios),
+        "medians": stdev(ratio.log_ratio_of_medians for ratio in ratios),
+        "minima": stdev(ratio.log_ratio_of_minima for ratio in ratios),
+    }
+
+
 def _unique(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(texts))
 

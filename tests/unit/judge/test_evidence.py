@@ -10,7 +10,7 @@ import pytest
 
 from assay.core.errors import InputError
 from assay.core.records import Absent, Estimate, Outcome, Round, Samples, Target
-from assay.judge.evidence import compare, differences, summarise, tokens_per_call
+from assay.judge.evidence import compare, differences, log_ratios, spread_by_figure, summarise, tokens_per_call
 
 SETTINGS: dict[str, Any] = {"margin": 0.02, "alpha": 0.05, "min_rounds": 5}
 
@@ -267,3 +267,24 @@ def test_peaks_of_memory_are_the_largest_and_gaps_keep_their_reason(make: Any) -
     assert (found["peak_rss_bytes"], found["kv_cache_bytes"]) == (6e8, 1e6)
     assert found["device_peak_bytes"] == Absent(reason="not read in this test")
     assert summarise((), "bf16") == {}
+
+
+def test_the_null_variant_shows_which_figure_is_tightest(make: Any) -> None:
+    rounds = make.rounds_of({"bf16": 0.0, "A/A": 0.0}, 30, spread=0.004, turns=20)
+    found = spread_by_figure(rounds, "tpot_s", make.decode.name, "A/A", "bf16")
+    paired, medians = found["paired"], found["medians"]
+    assert isinstance(paired, float)
+    assert isinstance(medians, float)
+    # Two workers, each .004 off in a round, and 20 turns whose shared drift of 5 % the pairs cancel.
+    assert paired == pytest.approx(0.004 * math.sqrt(2), rel=0.4)
+    assert set(found) == {"paired", "medians", "minima"}
+    absent = spread_by_figure(rounds[:1], "tpot_s", make.decode.name, "A/A", "bf16")
+    assert all(isinstance(value, Absent) for value in absent.values())
+
+
+def test_log_ratios_come_in_the_order_of_the_rounds(make: Any) -> None:
+    rounds = make.rounds_of({"bf16": 0.0, "int8": -0.2}, 4, spread=0.001)
+    times = log_ratios(rounds[::-1], "tpot_s", make.decode.name, "int8", "bf16")
+    rates = log_ratios(rounds, "decode_tok_per_s", make.decode.name, "int8", "bf16")
+    assert times == tuple(-rate for rate in rates)
+    assert rates == pytest.approx([0.2] * 4, abs=0.01)
