@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
@@ -29,6 +29,7 @@ from assay.core.errors import (
     MissingDependencyError,
     StoreError,
     TokenizerError,
+    TransformError,
     UnsupportedError,
 )
 from assay.core.records import Absent, Decoding, Estimate, Target, TransformSpec, Workload
@@ -57,6 +58,7 @@ class Worker:
         self._drivers: dict[str, Any] = {}
         self._tokens: list[int] = []
         self._device = "cpu"
+        self._call: Any = None
 
     def carry_out(self, request: Mapping[str, Any]) -> Reply:
         """Answer one request; its `do` names the method."""
@@ -69,7 +71,30 @@ class Worker:
     def do_inspect(self, model: str) -> Reply:
         """What a model is: its source and its config, without building anything."""
         checkpoint = self._open_checkpoint(model)
-        return {"source": checkpoint.source.model_dump(mode="json"), "config": dict(checkpoint.config)}
+        source = checkpoint.source.model_copy(update={"location": model})
+        return {"source": source.model_dump(mode="json"), "config": dict(checkpoint.config)}
+
+    def do_plan(self, model: str, recipes: list[dict[str, Any]]) -> Reply:
+        """The sizes of artifacts before they are built, and the operations of a pass; no weight is read.
+
+        Each recipe has `transforms` and `format`; its answer is an artifact to be, or why it cannot be built.
+        """
+        config = self._open_checkpoint(model).config
+        planned: list[Reply] = []
+        for recipe in recipes:
+            specs = tuple(TransformSpec.model_validate_json(json.dumps(spec)) for spec in recipe["transforms"])
+            plan = getattr(catalog.exporter(recipe["format"]), "plan", None)
+            if plan is None:
+                planned.append({"reason": f"the format {recipe['format']} tells no sizes before it is built"})
+                continue
+            try:
+                sizes = plan(config, specs)
+            except (TransformError, UnsupportedError) as error:
+                planned.append({"reason": str(error)})
+            else:
+                planned.append({"artifact": sizes.model_dump(mode="json")})
+        families = importlib.import_module("assay.build.families")
+        return {"planned": planned, "dispatches": families.dispatches(config)}
 
     def do_build(self, model: str, transforms: list[dict[str, Any]], format: str, cache: str) -> Reply:  # noqa: A002
         """Build an artifact, or find it in the cache; the answer says which."""
@@ -192,6 +217,34 @@ class Worker:
         prompt_ids = tokenizer.encode(prompt)
         ids = greedy.greedy(self._open_session(), prompt_ids, new_tokens, eos_ids=tokenizer.eos_ids)
         return {"ids": ids, "text": tokenizer.decode(ids)}
+
+    # ------------------------------------------------------------------------------------------------ callables
+
+    def do_open_callable(self, program: str, search: list[str]) -> Reply:
+        """Import the callable that `module:qualname` names. Answers with the seconds that took."""
+        call = importlib.import_module("assay.run.workloads.call")
+        self._memory.start()
+        started = time.perf_counter()
+        self._call = call.CallRun(call.find_callable(program, search), self._memory)
+        import_s = time.perf_counter() - started
+        self._memory.loaded()
+        return {"import_s": import_s}
+
+    def do_call_first(self) -> Reply:
+        """The first call of the callable."""
+        return {"seconds": self._call.first_call()}
+
+    def do_call_block(self, calls: int) -> Reply:
+        """One block of timed calls of the callable."""
+        answer: Reply = self._call.block(calls)
+        return answer
+
+    def do_call_memory(self) -> Reply:
+        """Memory since the callable was imported."""
+        answer: Reply = self._call.memory()
+        return answer
+
+    # ------------------------------------------------------------------------------------------------ the machine
 
     def do_probe(self, runtime: str) -> Reply:
         """Whether a runtime is usable here, on which devices, and why not."""
@@ -327,11 +380,7 @@ def _serve_forks(control: socket.socket) -> None:
             return
         request = json.loads(message)
         if "import" in request:
-            started = time.perf_counter()
-            for runtime in request["import"]:
-                catalog.runtime(runtime).probe()
-            gc.freeze()
-            reply: Reply = {"import_s": time.perf_counter() - started}
+            reply = _import_all(request["import"])
         elif "wait" in request:
             pid, status = os.waitpid(request["wait"], 0 if request["block"] else os.WNOHANG)
             reply = {"status": os.waitstatus_to_exitcode(status) if pid else None}
@@ -343,6 +392,17 @@ def _serve_forks(control: socket.socket) -> None:
                 os.close(descriptor)
             reply = {"pid": pid}
         control.sendall(json.dumps(reply).encode())
+
+
+def _import_all(runtimes: Sequence[str]) -> Reply:
+    started = time.perf_counter()
+    for runtime in runtimes:
+        try:
+            catalog.runtime(runtime).probe()
+        except Exception as error:  # noqa: BLE001 - a broken installation may raise anything; the parent tells it
+            return {"failed": f"{runtime}: {type(error).__name__}: {error}"}
+    gc.freeze()
+    return {"import_s": time.perf_counter() - started}
 
 
 def _become_worker(control: socket.socket, line: int, errors: int) -> NoReturn:

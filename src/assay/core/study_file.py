@@ -75,7 +75,7 @@ def _explain(problem: Any, content: Mapping[str, Any]) -> str:
         key = str(problem["loc"][-1])
         allowed = _allowed_keys(problem["loc"][:-1])
         close = difflib.get_close_matches(key, allowed, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = f"; did you mean {close[0]!r}?" if close else "."
         return f"{where}: unknown key{hint} Allowed: {', '.join(allowed)}"
     message = problem["msg"].removeprefix("Value error, ")
     if isinstance(found, (Mapping, list)):

@@ -17,6 +17,8 @@ import time
 from collections.abc import Sequence
 from typing import IO, Any, Protocol, Self
 
+from assay.core.errors import RunError
+
 FORKS = sys.platform == "linux"
 """Whether this system can fork a process that has loaded an engine (macOS frameworks do not survive it)."""
 
@@ -122,9 +124,20 @@ class WorkerServer:
             self._process.wait()
 
     def ready(self) -> float:
-        """Wait until the runtimes are imported; the seconds that this took the server, 0 where workers are spawned."""
+        """Wait until the runtimes are imported; the seconds that this took the server, 0 where workers are spawned.
+
+        Raises:
+            RunError: one of them cannot be imported.
+        """
         if self._control is not None and not self.import_s:
-            self.import_s = float(self._hear()["import_s"])
+            told = self._hear()
+            if "failed" in told:
+                raise RunError(
+                    f"The runtimes {', '.join(self._runtimes)} were asked for",
+                    f"one cannot be imported: {told['failed']}",
+                    "Install it again; `assay doctor` tells when it works",
+                )
+            self.import_s = float(told["import_s"])
         return self.import_s
 
     def start(self, errors: IO[bytes]) -> Life:
@@ -153,7 +166,7 @@ class WorkerServer:
             raise OSError("the worker server is closed")
         message = self._control.recv(1 << 16)
         if not message:
-            raise OSError("the worker server ended: the runtime could not be imported")
+            raise OSError("the worker server ended")
         heard: dict[str, Any] = json.loads(message)
         return heard
 
