@@ -9,19 +9,24 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
+
+from pydantic import ValidationError
 
 from assay import catalog
 from assay.core.errors import InputError
-from assay.core.records import Artifact, Ceilings, Decoding, Result, Round, Target, TransformSpec
-from assay.core.study import QualityPlan, Study, StudyVariant
+from assay.core.records import Artifact, Ceilings, Contest, Decoding, Plan, Result, Round, Target, TransformSpec
+from assay.core.study import MeasurePolicy, QualityPlan, Study, StudyVariant
 from assay.core.study_file import read_study, validate_study
 from assay.keep.artifacts import ArtifactCache
 from assay.keep.failures import as_store_error
 from assay.keep.store import open_store
+from assay.pipeline.contest import CONTEST, ContestRun, Pair, pair_of_callables, pair_of_commands
 from assay.pipeline.doctor import CEILINGS
+from assay.pipeline.prediction import plan_study
 from assay.pipeline.results import judge
 from assay.pipeline.study_run import Evidence, Progress, StudyRun
+from assay.run.workloads.call import Program
 from assay.worker import find_or_build
 
 if TYPE_CHECKING:
@@ -37,6 +42,14 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, result: Result) -> None:
         super().__init__()
         self.result = result
+
+
+class ContestInterrupted(KeyboardInterrupt):
+    """A contest was stopped by Ctrl-C; `contest` is what it had found, stored as incomplete where it was undecided."""
+
+    def __init__(self, contest: Contest) -> None:
+        super().__init__()
+        self.contest = contest
 
 
 class Quiet:
@@ -88,6 +101,22 @@ def run(
     return result
 
 
+def plan(
+    study: Study | Mapping[str, Any] | str | Path, store: Path = DEFAULT_STORE, device_name: str | None = None
+) -> Plan:
+    """FLOPs, bytes, memory and bound of every cell of a study, before anything is built; no weight is read.
+
+    Args:
+        study: a `Study`, a mapping with the same keys, or the path of a TOML file.
+        store: where `assay doctor --measure` has kept this machine's ceilings; without them no time is predicted.
+        device_name: predict for this hardware of `assay.core.hardware` and not for this machine.
+
+    Raises:
+        AssayError: the study, the model or the device cannot be used; the message says what to do.
+    """
+    return plan_study(as_study(study), open_store(store) if store.is_dir() else None, device_name)
+
+
 def as_study(study: Study | Mapping[str, Any] | str | Path) -> Study:
     """A study from what a user has: a record, a mapping, or the path of a TOML file."""
     if isinstance(study, Study):
@@ -97,31 +126,123 @@ def as_study(study: Study | Mapping[str, Any] | str | Path) -> Study:
     return read_study(Path(study))
 
 
+@overload
 def compare(
-    first: str | StudyVariant,
-    second: str | StudyVariant,
+    first: str | StudyVariant, second: str | StudyVariant, *, model: str, budget_s: float = ..., max_rounds: int = ...,
+    margin: float = ..., store: Path = ..., progress: Progress | None = ...,
+) -> Result: ...  # fmt: skip
+
+
+@overload
+def compare(
+    first: Program, second: Program, *, budget_s: float = ..., max_rounds: int = ..., margin: float = ...,
+    store: Path = ..., progress: Progress | None = ...,
+) -> Contest: ...  # fmt: skip
+
+
+def compare(
+    first: str | StudyVariant | Program,
+    second: str | StudyVariant | Program,
     *,
-    model: str,
+    model: str | None = None,
     budget_s: float = 120.0,
+    max_rounds: int = 40,
+    margin: float = 0.02,
     store: Path = DEFAULT_STORE,
     progress: Progress | None = None,
-) -> Result:
-    """Compare two variants of one model: the first is the baseline and the reference.
+) -> Result | Contest:
+    """Compare two variants of one model, or two callables without arguments: the first is the baseline.
+
+    Callables that a fresh interpreter can import run in fresh worker processes; others run in this process, and the
+    result says so.
 
     Args:
-        first: a variant, or its short form such as `bf16` or `bf16+int8_weight_only`.
-        second: likewise.
-        model: a name of the catalog or a path.
+        first: a variant, its short form such as `bf16` or `bf16+int8_weight_only`, or a callable.
+        second: likewise; of the same kind.
+        model: a name of the catalog or a path, for variants.
         budget_s: seconds of wall time for the whole comparison.
+        max_rounds: rounds at most.
+        margin: relative difference within which two programs are equivalent.
         store: the directory that keeps what is measured.
         progress: who is told what happens.
 
     Raises:
         AssayError: the variants or the model cannot be used; the message says what to do.
+        Interrupted, ContestInterrupted: Ctrl-C; what was found is in the exception and in the store.
     """
-    study = comparison_study(first, second, model=model)
-    policy = study.measure.model_copy(update={"budget_s": budget_s})
-    return run(study.model_copy(update={"measure": policy}), store, progress)
+    policy = policy_of(budget_s=budget_s, max_rounds=max_rounds, margin=margin)
+    if isinstance(first, (str, StudyVariant)) and isinstance(second, (str, StudyVariant)):
+        if model is None:
+            asked = "A comparison of two variants was asked for"
+            raise InputError(asked, "no model is named", "Give model=, or two callables; commands: compare_commands")
+        study = comparison_study(first, second, model=model)
+        return run(study.model_copy(update={"measure": policy}), store, progress)
+    if callable(first) and callable(second) and model is None:
+        return _contest(pair_of_callables(first, second, policy), policy, store, progress)
+    raise InputError(
+        f"A comparison of {first!r} and {second!r} was asked for",
+        "they are neither two variants nor two callables" if model is None else "callables have no model",
+        "Give two variants and model=, or two callables",
+    )
+
+
+def compare_commands(
+    first: str,
+    second: str,
+    *,
+    budget_s: float = 120.0,
+    max_rounds: int = 40,
+    margin: float = 0.02,
+    store: Path = DEFAULT_STORE,
+    progress: Progress | None = None,
+) -> Contest:
+    """Compare two shell commands; each call is one execution, and the first command is the baseline.
+
+    Args:
+        first: a command line for the shell; it must end with exit status 0.
+        second: likewise.
+        budget_s: seconds of wall time for the whole comparison.
+        max_rounds: rounds at most.
+        margin: relative difference within which two programs are equivalent.
+        store: the directory that keeps what is measured.
+        progress: who is told what happens.
+
+    Raises:
+        AssayError: a command is empty, or the system gives no account of its children.
+        ContestInterrupted: Ctrl-C; what was found is in the exception and in the store.
+    """
+    policy = policy_of(budget_s=budget_s, max_rounds=max_rounds, margin=margin)
+    return _contest(pair_of_commands(first, second, policy), policy, store, progress)
+
+
+def policy_of(*, budget_s: float, max_rounds: int, margin: float) -> MeasurePolicy:
+    """A policy from what a caller gave.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+    try:
+        return MeasurePolicy(budget_s=budget_s, max_rounds=max_rounds, margin=margin)
+    except ValidationError as error:
+        said = "; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors(include_url=False))
+        raise InputError("A comparison was asked for", said, "Give values within these bounds") from None
+
+
+def _contest(pair: Pair, policy: MeasurePolicy, store: Path, progress: Progress | None) -> Contest:
+    kept = open_store(store)
+    last: Contest | None = None
+    try:
+        for contest in ContestRun(pair, policy, kept, progress or Quiet()).measure():
+            last = contest
+    except KeyboardInterrupt:
+        if last is None:
+            raise
+        kept.put(CONTEST, last.id, last)
+        raise ContestInterrupted(last) from None
+    if last is None:
+        raise RuntimeError("a contest ended without a round")
+    kept.put(CONTEST, last.id, last)
+    return last
 
 
 def comparison_study(first: str | StudyVariant, second: str | StudyVariant, *, model: str) -> Study:
@@ -331,6 +452,8 @@ def ceilings_of(store: Path, result: Result) -> Ceilings | None:
 
 
 __all__ = [
+    "Contest",
+    "ContestInterrupted",
     "Decoding",
     "Interrupted",
     "LoadedModel",
@@ -341,8 +464,10 @@ __all__ = [
     "build_to",
     "ceilings_of",
     "compare",
+    "compare_commands",
     "comparison_study",
     "load",
+    "plan",
     "rounds_of",
     "run",
     "stored_result",

@@ -148,18 +148,67 @@ def bench(store: Path, /, model: str, **options: Any) -> None:
 
 
 @main.command()
-@click.argument("first")
-@click.argument("second")
-@click.option("--model", required=True, help="The model of both variants.")
-@click.option("-t", "--threads", type=click.IntRange(0), default=0, help="Threads; 0 for all CPUs.")
+@click.argument("first", required=False)
+@click.argument("second", required=False)
+@click.option("--model", help="The model of both variants.")
+@click.option("--command", "commands", multiple=True, help="A shell command; given twice, instead of variants.")
+@click.option("-r", "--rounds", type=click.IntRange(2), default=40, show_default=True, help="Rounds at most.")
+@click.option("--margin", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.02, show_default=True,
+              help="Relative difference within which two programs are equivalent.")  # fmt: skip
+@click.option("-t", "--threads", type=click.IntRange(0), default=0, help="Threads of variants; 0 for all CPUs.")
 @_result_options
 @click.pass_obj
-def compare(store: Path, /, first: str, second: str, model: str, threads: int, **options: Any) -> None:
-    """Compare two variants of one model; the first is the baseline."""
+def compare(
+    store: Path, /, first: str | None, second: str | None, model: str | None, commands: tuple[str, ...], rounds: int,
+    margin: float, threads: int, **options: Any,
+) -> None:  # fmt: skip
+    """Compare two variants of one model, or two shell commands; the first is the baseline.
+
+    assay compare bf16 int8 --model MODEL
+
+    assay compare --command "./old" --command "./new"
+    """
     from assay import api
 
+    if commands:
+        if first or model or len(commands) != 2:
+            raise click.UsageError("Give --command exactly twice, without variants and without --model.")
+        _compare_commands(commands[0], commands[1], store, rounds=rounds, margin=margin, **options)
+        return
+    if first is None or second is None or model is None:
+        raise click.UsageError("Give two variants and --model, or two commands: --command A --command B.")
     study = api.comparison_study(first, second, model=model)
-    _run_study(study.model_copy(update={"threads": threads}), store, **options)
+    policy = study.measure.model_copy(update={"max_rounds": rounds, "margin": margin})
+    _run_study(study.model_copy(update={"threads": threads, "measure": policy}), store, **options)
+
+
+@main.command()
+@click.argument("study_or_model")
+@click.option("--variants", help="For a model: variants in short form, such as fp32,bf16,int8.")
+@click.option("-t", "--threads", type=click.IntRange(0), help="Threads; 0 for all CPUs. Default: as in the study.")
+@click.option("--device-name", help="Predict for hardware that is not here, such as 'RTX PRO 6000'.")
+@click.option("--format", "format_", type=click.Choice(("table", "markdown", "json")), default="table",
+              show_default=True)  # fmt: skip
+@click.pass_obj
+def plan(
+    store: Path, /, study_or_model: str, variants: str | None, threads: int | None, device_name: str | None,
+    format_: str,
+) -> None:  # fmt: skip
+    """FLOPs, bytes, memory and bound of every cell of a study, before anything is built.
+
+    STUDY_OR_MODEL is a study in a TOML file, or a model with --variants.
+    """
+    from assay import api
+    from assay.core.study_file import read_study
+    from assay.show.plan import render_plan
+
+    if variants is None:
+        study = read_study(Path(study_or_model))
+    else:
+        study = _bench_study(study_or_model, variants, None, None, prompt_tokens=512, new_tokens=64)
+    if threads is not None:
+        study = study.model_copy(update={"threads": threads})
+    click.echo(render_plan(api.plan(study, store, device_name), format_))
 
 
 @main.command()
@@ -351,6 +400,43 @@ def _run_study(
         click.echo(f"Wrote {path}", err=True)
     if use_gate and any(verdict.status not in {"pass", "baseline", "reference"} for verdict in result.verdicts):
         raise click.exceptions.Exit(1)
+
+
+def _compare_commands(
+    first: str, second: str, store: Path, *, rounds: int, margin: float, budget: float | None, format_: str,
+    reports: tuple[Path, ...], use_gate: bool, quiet: bool,
+) -> None:  # fmt: skip
+    from assay import api
+    from assay.show.contest import CONTEST_FORMATS, render_contest
+    from assay.show.progress import open_progress
+    from assay.show.render import format_of, write_text
+
+    kinds = {path: format_of(path) for path in reports}
+    if use_gate or not {format_, *kinds.values()} <= set(CONTEST_FORMATS):
+        raise click.UsageError(f"Two commands have no gate, and no formats but {', '.join(CONTEST_FORMATS)}.")
+    colour, interrupted = sys.stdout.isatty(), False
+    try:
+        with open_progress(quiet=quiet) as progress:
+            contest = api.compare_commands(
+                first,
+                second,
+                budget_s=budget or 120.0,
+                max_rounds=rounds,
+                margin=margin,
+                store=store,
+                progress=progress,
+            )
+    except api.ContestInterrupted as stopped:
+        contest, interrupted = stopped.contest, True
+    click.echo(render_contest(contest, format_, colour=colour))
+    for path, kind in kinds.items():
+        write_text(path, render_contest(contest, kind))
+        click.echo(f"Wrote {path}", err=True)
+    if interrupted:
+        click.echo("Interrupted: this is what was found until then.", err=True)
+        raise click.exceptions.Exit(130)
+    if any(side.outcome.kind != "ok" for side in contest.sides):
+        raise click.exceptions.Exit(5)
 
 
 def _rendered(result: Result, format_: str, store: Path, *, colour: bool = False) -> str:

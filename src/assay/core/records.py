@@ -266,8 +266,8 @@ class Workload(Record, use_attribute_docstrings=True):
     """What is asked of a runtime. The tokens are the first ones of the study's text."""
 
     kind: Literal["load", "prefill", "decode", "generate", "call"]
-    """`load`, `prefill` (the prompt at once), `decode` (one token after another), `generate` (both). `call` is a callable
-    or a command, and no part of a study."""
+    """`load`, `prefill` (the prompt at once), `decode` (one token after another), `generate` (both). `call`
+    is a callable or a command, and no part of a study."""
     prompt_tokens: int = Field(default=128, ge=0)
     """Length of the prompt; for `decode` the tokens already in the KV cache."""
     new_tokens: int = Field(default=64, ge=0)

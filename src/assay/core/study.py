@@ -125,4 +125,6 @@ class Study(Record, use_attribute_docstrings=True):
             asked = getattr(self, role)
             if asked not in names:
                 raise ValueError(f"{role} = {asked!r} is no variant; the variants are {', '.join(names)}")
+        if any(workload.kind == "call" for workload in self.workloads):
+            raise ValueError("a workload of kind 'call' is no part of a study; use load, prefill, decode or generate")
         return self
