@@ -20,6 +20,8 @@ Role = Literal["reference", "baseline", "candidate", "null"]
 
 NULL_NAME = "A/A"
 """Name of the hidden variant: the baseline a second time."""
+_SAMPLE_PROMPT_TOKENS = 128
+"""Room for the prompt of the generated sample."""
 
 
 @dataclass(frozen=True)
@@ -152,8 +154,11 @@ def tokens_needed(study: Study) -> int:
     return max([study.quality.tokens, *per_workload])
 
 
-def capacity_needed(study: Study) -> int:
-    """Positions of the KV cache that the longest workload or the sample asks for, in steps of 64."""
-    per_workload = [w.prompt_tokens + w.new_tokens for w in study.workloads]
-    longest = max([128 + study.quality.sample_tokens, *per_workload])
-    return -(-longest // 64) * 64
+def capacity_needed(study: Study, context_length: int) -> int:
+    """Positions of the KV cache that the longest workload asks for, and the sample where the context has room for it.
+
+    A workload longer than the context is not cut: the runtime refuses it, with the figures.
+    """
+    sample = min(_SAMPLE_PROMPT_TOKENS + study.quality.sample_tokens, context_length)
+    longest = max([sample, *(w.prompt_tokens + w.new_tokens for w in study.workloads)])
+    return longest if longest >= context_length else min(-(-longest // 64) * 64, context_length)

@@ -105,7 +105,8 @@ class StudyRun:
         self._deadline = self._started + study.measure.budget_s
         self._machine: Machine = surroundings.machine()
         self._packages = surroundings.package_versions(PACKAGES)
-        self._load_before: Load = surroundings.load()
+        self._load_now = surroundings.LoadWatch()
+        self._load_before: Load = self._load_now()
 
     def measure(self) -> Iterator[Evidence]:
         """Yield the evidence after each stage that adds to it, the last one complete; what was yielded stays usable.
@@ -134,7 +135,7 @@ class StudyRun:
                     workloads=workloads,
                     rounds=self._store.rounds(key),
                     quality=tuple(quality),
-                    environment=self._environment(self._load_before, surroundings.load()),
+                    environment=self._environment(self._load_before, self._load_now()),
                     elapsed_s=time.monotonic() - self._started,
                     complete=complete,
                 )
@@ -244,6 +245,7 @@ class StudyRun:
         server: WorkerServer,
     ) -> Quality:
         plan = self._study.quality
+        context = row.artifact.contract.context_length
         timeout_s = self._study.measure.timeout_s
         metrics: dict[str, Any] = {}
         recipe: str | Absent
@@ -257,14 +259,14 @@ class StudyRun:
                     directory=str(row.directory),
                     target=row.target.model_dump(mode="json"),
                     decoding=row.plan.variant.decoding.model_dump(mode="json"),
-                    capacity=capacity_needed(self._study),
+                    capacity=max(capacity_needed(self._study, context), min(plan.context, context)),
                     batch=1,
                     tokens=str(tokens.path),
                 )
                 answer = worker.ask(
                     "quality",
                     timeout_s,
-                    context=min(plan.context, row.artifact.contract.context_length),
+                    context=min(plan.context, context),
                     at_least=plan.tokens,
                     reference=str(logits),
                     is_reference=row is reference,
@@ -291,7 +293,7 @@ class StudyRun:
             text_digest=tokens.digest,
             tokens=scored,
             recipe=recipe,
-            context=min(plan.context, row.artifact.contract.context_length),
+            context=min(plan.context, context),
             metrics=metrics,
             sample_prompt=plan.sample_prompt,
             sample_text=text,
@@ -340,9 +342,9 @@ class StudyRun:
                 policy=policy,
                 rows=tuple(row for row in everyone if row.name not in gone),
                 tokens=tokens,
-                capacity=capacity_needed(self._study),
+                capacity=capacity_needed(self._study, rows[0].artifact.contract.context_length),
                 surroundings=self._environment,
-                load_now=surroundings.load,
+                load_now=self._load_now,
             )
             begun = time.monotonic()
             measured = RoundInProgress(bench, len(rounds), undecided, share_s).measure()

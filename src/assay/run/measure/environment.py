@@ -83,6 +83,19 @@ def load(since: CpuTimes | None = None) -> Load:
     return this_system().load(since)
 
 
+class LoadWatch:
+    """The state of the machine at each call, with the stolen share of CPU time since the call before."""
+
+    def __init__(self) -> None:
+        self._mark = cpu_times()
+
+    def __call__(self) -> Load:
+        """The state now; stolen time counts from the last call, or from when the watch was made."""
+        now = load(self._mark)
+        self._mark = cpu_times()
+        return now
+
+
 def environment(
     before: Load,
     after: Load,
