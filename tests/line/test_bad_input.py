@@ -96,7 +96,8 @@ def test_wrong_options_are_refused_before_anything_is_built(tmp_path, tiny_model
     refused(assay("bench", model, "--budget", "soon", store=store), 2, "'soon' is no duration")
     refused(assay("bench", "smollm2-135", store=store), 2, "Did you mean 'smollm2-135m'?")
     refused(assay("build", model, "--output", str(tmp_path), store=store), 2, "exists already")
-    refused(assay("report", store=store), 2, "no such store")
+    refused(assay("report", store=tmp_path / "none"), 2, "no such store")
+    refused(assay("report", store=store), 2, "the store has results of: none")
 
 
 def test_a_store_that_cannot_be_written(tmp_path, tiny_model):
