@@ -26,9 +26,12 @@ from assay.core.records import (
     Measured,
     Outcome,
     Round,
+    Row,
     Run,
 )
 from assay.core.study import MeasurePolicy
+from assay.judge.checks.base import Subject
+from assay.judge.checks.runner import run_checks
 from assay.judge.evidence import compare, summarise
 from assay.judge.stats.quantiles import p90, p99
 from assay.keep.store import Store
@@ -45,6 +48,8 @@ FIRST, SECOND = "A", "B"
 PACKAGES = ("assay", "torch", "numpy")
 
 _TARGET_ROUNDS = 10
+_CHECKS = ("non_positive_time", "contention", "drift", "dependent_rounds", "noise")
+"""Checks that speak of times alone."""
 _SHORT_CALL_S = 1e-6
 
 Kind = Literal["callables", "commands"]
@@ -139,6 +144,19 @@ class ContestRun:
         if failed is not None:
             comparison, null = (_not_comparable(each, failed) for each in (comparison, null))
         sides = (self._side(rounds, FIRST, self._pair.first), self._side(rounds, SECOND, self._pair.second))
+        environment = self._environment(self._before, surroundings.load())
+        findings, not_checked = run_checks(
+            Subject(
+                rows=tuple(_row(side) for side in sides),
+                rounds=tuple(rounds),
+                quality=(),
+                comparisons=(comparison,),
+                null_estimates=(null,),
+                environment=environment,
+                source=None,
+            ),
+            names=_CHECKS,
+        )
         return Contest(
             id=self._id,
             kind=self._pair.kind,
@@ -149,7 +167,9 @@ class ContestRun:
             further=further,
             null_comparison=null,
             rounds=len(rounds),
-            environment=self._environment(self._before, surroundings.load()),
+            environment=environment,
+            findings=findings,
+            not_checked=not_checked,
             notes=tuple(self._notes(rounds, sides)),
             complete=comparison.outcome in ("better", "worse", "equivalent"),
         )
@@ -207,6 +227,17 @@ class ContestRun:
 
 
 _SHOWN = frozenset({METRIC, CPU_METRIC, "first_call_s", "import_s", "peak_rss_bytes"})
+
+
+def _row(side: ContestSide) -> Row:
+    """The side as checks know it."""
+    return Row(
+        name=side.name,
+        role="baseline" if side.name == FIRST else "candidate",
+        artifact=Absent(reason="a program is no artifact"),
+        metrics=side.metrics,
+        outcome=side.outcome,
+    )
 
 
 def _runs_of(rounds: Sequence[Round], name: str) -> list[Run]:

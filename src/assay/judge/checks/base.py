@@ -43,7 +43,8 @@ class Subject:
     null_estimates: tuple[Comparison, ...]
     """The hidden A/A variant against the baseline."""
     environment: Environment
-    source: ModelSource
+    source: ModelSource | None
+    """The model; None where programs without one are compared."""
 
     def row(self, name: str) -> Row | None:
         """The row of that name, if there is one."""

@@ -62,7 +62,7 @@ def _look(subject: Subject, policy: CheckPolicy, quality: Quality, vocab_size: i
 def _finding(
     subject: Subject, quality: Quality, metrics: tuple[str, ...], numbers: dict[str, float | str], summary: str
 ) -> Finding:
-    random = subject.source.kind == "random"
+    random = subject.source is not None and subject.source.kind == "random"
     return Finding(
         check=NAME,
         severity="ERR",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import Protocol, cast
 
 from assay.core.records import Finding
@@ -46,17 +47,20 @@ def load_check(name: str) -> Check:
     return cast(Check, importlib.import_module(f"assay.judge.checks.{name}"))
 
 
-def run_checks(subject: Subject, policy: CheckPolicy | None = None) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+def run_checks(
+    subject: Subject, policy: CheckPolicy | None = None, names: Sequence[str] = CHECKS
+) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     """Findings, errors first, and what was not checked, each with the absent fact.
 
     Args:
         subject: what was measured.
         policy: thresholds; the defaults where None.
+        names: modules of the checks to run; all of them by default.
     """
     thresholds = policy or CheckPolicy()
     findings: list[Finding] = []
     not_checked: list[str] = []
-    for name in CHECKS:
+    for name in names:
         module = load_check(name)
         answer = module.check(subject, thresholds)
         findings += answer.findings

@@ -15,9 +15,9 @@ _QUALITY = ("perplexity", "perplexity_ratio", "kl_nats", "top1_agreement")
 
 def check(subject: Subject, policy: CheckPolicy) -> Answer:
     """Say it once of all rows, and warn of a variant that quantises to the very bits that the source has."""
-    source = subject.source.quantisation
-    if isinstance(source, Absent):
+    if subject.source is None or isinstance(subject.source.quantisation, Absent):
         return Answer()
+    source = subject.source.quantisation
     rows = [row for row in subject.rows if row.role != "null"]
     findings = [_all_rows(source, rows)] if rows else []
     bits = _bits(source)
