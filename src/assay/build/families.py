@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from assay.build import models
+from assay.build.dispatches import count_dispatches
 from assay.build.nn.empty import empty_modules
 from assay.build.nn.kv_cache import StaticKVCache
 from assay.core.errors import CheckpointError, UnknownArchitectureError
@@ -91,6 +92,14 @@ def tensor_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     with empty_modules():
         model = kind.Model(parsed)
     return _stored_shapes(model, kind.transposed_tensors(parsed))
+
+
+def dispatches(config: Mapping[str, Any]) -> dict[str, int]:
+    """Operations of one forward: of one token (`step`) and of several at once (`prompt`), counted without memory."""
+    kind = family(config.get("model_type"))
+    with empty_modules():
+        model = kind.Model(kind.Config.from_dict(config))
+    return {"step": count_dispatches(model, 1), "prompt": count_dispatches(model, 2)}
 
 
 def build_model(checkpoint: TensorSource) -> nn.Module:

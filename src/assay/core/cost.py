@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from assay.core.errors import InputError
-from assay.core.records import Contract, Workload
+from assay.core.records import Contract, Decoding, Workload
 
 DTYPE_BYTES = {
     "float64": 8,
@@ -187,21 +187,39 @@ def session_bytes(artifact: Sized, workload: Workload, capacity: int, batch: int
     return resident_bytes(artifact, capacity, batch) + activation_bytes(artifact.contract, workload.batch, tokens)
 
 
-def work(artifact: Sized, workload: Workload) -> Work:
+def work(artifact: Sized, workload: Workload, decoding: Decoding | None = None) -> Work:
     """What one timed call of a workload takes; a decode step is taken half-way through its new tokens.
 
+    Args:
+        artifact: the weights.
+        workload: a prefill, a decode or a generation.
+        decoding: how it is run: a prompt in chunks reads the weights once for each.
+
     Raises:
-        InputError: the workload is not one of tokens.
+        InputError: no tokens go through the workload, or every step of it computes the whole sequence again.
     """
+    how = Decoding() if decoding is None else decoding
     batch, prompt, new = workload.batch, workload.prompt_tokens, workload.new_tokens
+    if workload.kind not in ("prefill", "decode", "generate"):
+        raise InputError(f"the cost of {workload.name!r}", "no tokens go through it", "Ask for a prefill or a decode")
+    if how.kv_cache == "none" and workload.kind != "prefill":
+        raise InputError(
+            f"the cost of {workload.name!r}",
+            "without a KV cache every step computes the whole sequence again",
+            "Ask for a prefill, or for a variant with a cache",
+        )
     contract = artifact.contract
     middle = prompt + new // 2
     step = Work(batch * decode_flops(contract, middle), decode_bytes(artifact, middle, batch), batch, 1)
     if workload.kind == "decode":
         return step
-    if workload.kind not in ("prefill", "generate"):
-        raise InputError(f"the cost of {workload.name!r}", "no tokens go through it", "Ask for a prefill or a decode")
-    prefill = Work(prefill_flops(contract, batch, prompt), prefill_bytes(artifact, prompt, batch), batch * prompt, 1)
+    chunks = -(-prompt // how.prefill_chunk) if how.prefill_chunk else 1
+    prefill = Work(
+        flops=prefill_flops(contract, batch, prompt) + 2 * (chunks - 1) * batch * head_parameters(contract),
+        bytes_moved=prefill_bytes(artifact, prompt, batch) + (chunks - 1) * artifact.decode_weight_bytes,
+        tokens=batch * prompt,
+        passes=chunks,
+    )
     if workload.kind == "prefill":
         return prefill
     # The first new token comes from the prefill's logits.
@@ -210,7 +228,7 @@ def work(artifact: Sized, workload: Workload) -> Work:
         flops=prefill.flops + steps * step.flops,
         bytes_moved=prefill.bytes_moved + steps * step.bytes_moved,
         tokens=batch * new,
-        passes=1 + steps,
+        passes=chunks + steps,
     )
 
 
