@@ -5,7 +5,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.core import cost
@@ -233,7 +233,8 @@ def test_no_text_breaks_out_of_an_element(text: str, title: str) -> None:
     assert page.open == []
 
 
-@given(st.recursive(st.text(), lambda each: st.lists(each) | st.dictionaries(st.text(), each)))
+@given(st.recursive(st.text(), lambda each: st.lists(each) | st.dictionaries(st.text(), each), max_leaves=8))
+@settings(max_examples=60)
 def test_a_json_block_cannot_be_ended_from_inside(content: object) -> None:
     block = json_block("data", content)
     assert len(re.findall(r"</?script", block)) == 2

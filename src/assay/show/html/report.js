@@ -80,12 +80,32 @@
       text: { font, fontSize: 12 },
     };
   };
-  // The values of a distribution travel as columns, since thousands of objects would be mostly names.
-  const points = ({ columns, variants }) =>
-    columns.t.map((t, i) => ({
-      t, r: columns.r[i], n: columns.n[i], variant: variants[columns.v[i]],
-      kind: columns.w[i] ? "warm-up" : "steady", jitter: 0.15 + 0.7 * ((i * 0.6180339887) % 1),
-    }));
+  // The values of a distribution travel as columns, since thousands of objects would be mostly names. Where values are
+  // dense their points spread further from the middle of the strip, so that the cloud has the shape of the distribution.
+  const BINS = 120;
+  const points = ({ columns, variants }) => {
+    const at = columns.t.map(Math.log);
+    const low = at.reduce((a, b) => Math.min(a, b), Infinity);
+    const step = (at.reduce((a, b) => Math.max(a, b), -Infinity) - low) / BINS || 1;
+    const place = (i) => Math.min(BINS - 1, Math.floor((at[i] - low) / step));
+    const counts = variants.map(() => new Array(BINS).fill(0));
+    at.forEach((_, i) => { counts[columns.v[i]][place(i)] += 1; });
+    const most = counts.map((each) => each.reduce((a, b) => Math.max(a, b), 1));
+    // Between the middles of two bins the density goes over from one to the other.
+    const density = (v, i) => {
+      const from = (at[i] - low) / step - 0.5;
+      const left = Math.max(0, Math.floor(from));
+      const right = Math.min(BINS - 1, left + 1);
+      const share = Math.min(1, Math.max(0, from - left));
+      return ((1 - share) * counts[v][Math.min(left, BINS - 1)] + share * counts[v][right]) / most[v];
+    };
+    return columns.t.map((t, i) => {
+      const v = columns.v[i];
+      const spread = 0.04 + 0.44 * density(v, i);
+      const jitter = 0.5 + spread * (2 * ((i * 0.6180339887) % 1) - 1);
+      return { t, r: columns.r[i], n: columns.n[i], variant: variants[v], kind: columns.w[i] ? "warm-up" : "steady", jitter };
+    });
+  };
 
   const draw = async () => {
     const token = palette();

@@ -93,7 +93,7 @@ def _layers(roofline: Roofline) -> Any:
     return alt.layer(
         roofs.transform_filter("!datum.cache").mark_line(strokeWidth=2, color="token:muted"),
         *cache_roofs,
-        labels.mark_text(align="left", dx=8, dy=-8, color="token:muted", fontSize=11),
+        labels.mark_text(align="left", dx=16, dy=-8, color="token:muted", fontSize=11),
         base.mark_point(filled=True, size=130, opacity=1, stroke="token:surface", strokeWidth=1.5).encode(
             color=color, tooltip=tooltip
         ),

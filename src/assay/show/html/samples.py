@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,8 @@ _CPU_TIME = "cpu_s"
 """Recorded beside wall time and not drawn: wall time decides."""
 _MANY_POINTS = 1500
 """From here on a chart is drawn on a canvas: so many SVG elements would make the page slow."""
-_FEW_POINTS = 150
+_LOOKS = ((150, 60, 0.8), (_MANY_POINTS, 22, 0.6), (10_000, 14, 0.45), (math.inf, 8, 0.3))
+"""Up to so many points: size and opacity of each."""
 _STRIP_PIXELS = 56
 _KINDS = ["steady", "warm-up"]
 
@@ -64,14 +66,14 @@ def _strips(metric: str, variants: list[str], found: Found) -> dict[str, Any]:
     alt = altair()
     scale = shown.scale_of(metric)
     columns = _columns(variants, found, scale.factor)
-    many = len(columns["t"]) > _FEW_POINTS
+    size, opacity = next(look for most, *look in _LOOKS if len(columns["t"]) <= most)
     title = f"{scale.unit}, logarithmic"
     axis = alt.Axis(labelOverlap="greedy", labelSeparation=6, labelBound=True, tickCount=6, format="~g")
     log = alt.Scale(type="log", nice=False, padding=12)
     colours = alt.Scale(domain=_KINDS, range=["token:c1", "token:warm"])
     chart = (
         alt.Chart(alt.NamedData(name="columns"))
-        .mark_point(filled=True, size=22 if many else 60, opacity=0.55 if many else 0.8, strokeWidth=0)
+        .mark_point(filled=True, size=size, opacity=opacity, strokeWidth=0)
         .encode(
             x=alt.X("t:Q", title=title, scale=log, axis=axis),
             y=alt.Y("variant:N", sort=variants, title=None, scale=alt.Scale(domain=variants, paddingInner=0.25)),
