@@ -150,7 +150,7 @@ def log_ratios(
 def spread_by_figure(
     rounds: Sequence[Round], metric: str, workload_name: str, null: str, baseline: str
 ) -> Mapping[str, Measured]:
-    """Deviation over the rounds of each figure of a round, on the A/A variant: the smallest is tightest on this machine.
+    """Deviation over the rounds of each figure of a round, on the A/A variant: the smallest is the tightest here.
 
     Keys: `paired` (the one that decides), `medians`, `minima`; natural logarithms.
     """
