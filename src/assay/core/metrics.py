@@ -46,7 +46,7 @@ _ALL = (
     Metric("resident_weight_bytes", "B", "lower", "weights in memory"),
     Metric("kv_cache_bytes", "B", "lower", "KV cache"),
     Metric("device_peak_bytes", "B", "lower", "peak device memory"),
-    Metric("energy_j", "J", "lower", "energy"),
+    Metric("energy_j", "J", "lower", "energy of a call"),
     Metric("power_w", "W", "lower", "mean power"),
     Metric("nll_nats", "nats", "lower", "negative log-likelihood per token"),
     Metric("perplexity", "1", "lower", "perplexity"),
@@ -60,6 +60,7 @@ _ALL = (
     Metric("rms_probability_difference", "1", "lower", "RMS difference of the probability of the target"),
     Metric("psnr_db", "dB", "higher", "PSNR of the logits"),
     Metric("max_logit_difference", "1", "lower", "largest logit difference"),
+    Metric("predicted_s", "s", "none", "predicted time of a call"),
     Metric("mfu", "1", "higher", "model FLOPs utilisation"),
     Metric("mbu", "1", "higher", "model bandwidth utilisation"),
 )

@@ -22,6 +22,7 @@ from assay.judge.evidence import compare, summarise
 from assay.judge.verdict import verdict
 from assay.pipeline.plan import NULL_NAME, BuiltRow
 from assay.pipeline.study_run import SPEED_METRICS, Evidence
+from assay.pipeline.utilisation import utilisation
 
 _LOAD_METRICS = ("load_s", "first_call_s")
 
@@ -103,12 +104,22 @@ def _compare_with_baseline(evidence: Evidence, variant: str, baseline: str) -> l
 
 
 def _row(evidence: Evidence, row: BuiltRow, quality: Quality | None) -> Row:
+    measured = summarise(evidence.rounds, row.name)
     metrics: dict[str, Measured | Estimate] = {
         "weight_bytes": float(row.artifact.weight_bytes),
         "bits_per_weight": row.artifact.bits_per_weight,
         "resident_weight_bytes": float(row.artifact.resident_weight_bytes),
-        **summarise(evidence.rounds, row.name),
+        **measured,
         **(quality.metrics if quality else _absent_quality(evidence.study)),
+        **utilisation(
+            row.artifact,
+            row.plan.variant.decoding,
+            row.plan.runtime,
+            evidence.workloads,
+            measured,
+            evidence.roofs,
+            _dispatches(evidence, row.name),
+        ),
     }
     notes = [note for change in row.artifact.changes for note in change.notes]
     return Row(
@@ -119,6 +130,14 @@ def _row(evidence: Evidence, row: BuiltRow, quality: Quality | None) -> Row:
         outcome=_outcome(evidence, row.name, quality),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _dispatches(evidence: Evidence, name: str) -> Measured:
+    """Operations of one pass, as a runtime counted them."""
+    runs = [run for measured in evidence.rounds for run in measured.runs if run.variant == name]
+    counts = [run.facts["dispatches"] for run in runs if "dispatches" in run.facts]
+    found = next((count for count in counts if isinstance(count, int)), None)
+    return Absent(reason="the runtime does not count its operations") if found is None else float(found)
 
 
 def _absent_quality(study: Study) -> Mapping[str, Absent]:

@@ -26,6 +26,7 @@ from assay.core.records import (
     ModelSource,
     Outcome,
     Quality,
+    Roofs,
     Round,
     Workload,
 )
@@ -46,6 +47,7 @@ from assay.pipeline.plan import (
     target_of,
     tokens_needed,
 )
+from assay.pipeline.prediction import known_ceilings, measured_roofs
 from assay.pipeline.processes import WorkerFailed, WorkerProcess
 from assay.pipeline.rounds import Bench, RoundInProgress
 from assay.run.measure import environment as surroundings
@@ -92,6 +94,8 @@ class Evidence:
     environment: Environment
     elapsed_s: float
     complete: bool
+    roofs: Roofs
+    """The machine's ceilings, where they were measured."""
 
 
 class StudyRun:
@@ -121,6 +125,9 @@ class StudyRun:
             rows, unbuilt = self._build(worker, model, planned)
         key = study_digest(self._study, source, tokens, self._machine, self._packages)
         workloads = measured_workloads(self._study, tokens)
+        threads = self._study.threads or self._machine.usable_cpus
+        ceilings = known_ceilings(self._store, self._study.device)
+        roofs = measured_roofs(ceilings, self._machine.cpu_model, threads)
         with self._store.lock(key):
             self._store.add_study(key, self._study.name, self._study.to_json())
 
@@ -138,6 +145,7 @@ class StudyRun:
                     environment=self._environment(self._load_before, self._load_now()),
                     elapsed_s=time.monotonic() - self._started,
                     complete=complete,
+                    roofs=roofs,
                 )
 
             quality: list[Quality] = []

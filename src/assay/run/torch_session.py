@@ -71,7 +71,7 @@ class TorchSession:
     def facts(self) -> Mapping[str, Scalar]:
         """What happened. `kernels` is there once something has run, so that reading it first costs no call."""
         if self._ran and "kernels" not in self._facts:
-            self._facts = {**self._facts, "kernels": self._kernels()}
+            self._facts = {**self._facts, **self._operations()}
         return self._facts
 
     @property
@@ -171,30 +171,34 @@ class TorchSession:
                 "Open it with a larger capacity, or ask for fewer tokens; nothing is dropped",
             )
 
-    def _kernels(self) -> tuple[str, ...]:
-        """ATen operations that multiply matrices in a pass of one token, as torch dispatches them.
+    def _operations(self) -> dict[str, Scalar]:
+        """`kernels`: ATen operations that multiply matrices in a pass of one token, as torch dispatches them.
 
-        Without inference mode, under which composite operations would be seen and not the kernels below them.
+        `dispatches`: how many operations but views the pass dispatches. Both without inference mode, under which
+        composite operations would be seen and not the kernels below them.
         """
         token = torch.zeros((1, 1), dtype=torch.int64, device=self._device)
         seen = _SeenOperations()
         with torch.no_grad(), seen:
             self._model(token)
-        return tuple(sorted(name for name in seen.names if any(part in name for part in _MATRIX_PARTS)))
+        kernels = sorted(name for name in seen.names if any(part in name for part in _MATRIX_PARTS))
+        return {"kernels": tuple(kernels), "dispatches": seen.dispatches}
 
 
 _MATRIX_PARTS = ("mm", "matmul", "linear", "attention", "addmv")
 
 
 class _SeenOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the names of dispatched operations."""
+    """Notes the names of dispatched operations, and counts those that are no views."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.names: set[str] = set()
+        self.dispatches = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.names.add(func.name().partition(".")[0])
+        self.dispatches += not func.is_view
         return func(*args, **(kwargs or {}))
 
 
