@@ -434,9 +434,9 @@ def _compare_commands(
         click.echo(f"Wrote {path}", err=True)
     if interrupted:
         click.echo("Interrupted: this is what was found until then.", err=True)
-        raise click.exceptions.Exit(130)
+        raise SystemExit(130)
     if any(side.outcome.kind != "ok" for side in contest.sides):
-        raise click.exceptions.Exit(5)
+        raise SystemExit(5)
 
 
 def _rendered(result: Result, format_: str, store: Path, *, colour: bool = False) -> str:

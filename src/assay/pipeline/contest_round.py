@@ -36,6 +36,7 @@ from assay.judge.stats.steady import SteadyState
 from assay.pipeline.births import WorkerServer
 from assay.pipeline.contestants import Block, Contestant, Placed, no_memory
 from assay.pipeline.processes import WorkerFailed
+from assay.run.measure.clock import NANOSECOND
 
 CALL = Workload(kind="call", prompt_tokens=0, new_tokens=0)
 METRIC = "call_s"
@@ -137,7 +138,7 @@ class ContestRound:
         for name in self._order:
             if name not in self.call_s:
                 self.call_s[name] = self._warm_up(name, alive[name])
-        calls = max(1, math.ceil(self._bench.policy.block_s / max(min(self.call_s.values()), 1e-9)))
+        calls = {name: self._calls(self.call_s[name]) for name in self._order}
         turns_began = time.monotonic()
         for turn in range(self._bench.policy.turns):
             spent_s = time.monotonic() - turns_began
@@ -145,7 +146,7 @@ class ContestRound:
                 break
             for name in self._random.sample(self._order, len(self._order)):
                 self._asking = name
-                self._seen[name].timed.append((turn, alive[name].block(calls)))
+                self._seen[name].timed.append((turn, alive[name].block(calls[name])))
             self.turns = turn + 1
         self.timed_s = time.monotonic() - turns_began
 
@@ -164,10 +165,14 @@ class ContestRound:
             block = contestant.block(calls)
             seen.warmup.append((len(seen.warmup), block))
             centre = median(block.seconds)
-            calls = max(1, math.ceil(self._bench.policy.block_s / max(centre, 1e-9)))
+            calls = self._calls(centre)
             detector.add(centre, block.wall_s)
         seen.settled = detector.describe()
         return median(median(block.seconds) for _, block in seen.warmup[-5:])
+
+    def _calls(self, call_s: float) -> int:
+        """Calls of a block: each program's own, since one may take a thousand times as long as the other."""
+        return max(1, math.ceil(self._bench.policy.block_s / max(call_s, NANOSECOND)))
 
     # ---------------------------------------------------------------------------------------- the records
 
