@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,10 +53,13 @@ print(statistics.median(grown), statistics.median(left))
 @linux
 @pytest.mark.parametrize("size", [8 * MIB, 64 * MIB])
 def test_memory_that_was_touched_and_freed_at_once_is_seen_within_two_per_cent(size: int) -> None:
-    """In a process of its own, the median of five: a block lives for some milliseconds, and no sampler runs."""
+    """In a process of its own, the median of five: a block lives for some milliseconds, and no sampler runs.
+
+    Beside 2 %, the kernel may keep 32 pages (128 KiB) per CPU out of the mark until they are folded in.
+    """
     done = subprocess.run([sys.executable, "-c", TOUCH, str(size)], capture_output=True, text=True, check=True)
     grown, left = (int(word) for word in done.stdout.split())
-    assert grown == pytest.approx(size, rel=0.02)
+    assert grown == pytest.approx(size, abs=max(0.02 * size, 128 * 1024 * (os.cpu_count() or 1)))
     assert abs(left) < 0.02 * size
 
 
