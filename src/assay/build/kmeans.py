@@ -1,14 +1,16 @@
 """Optimal k-means of numbers on a line, for many groups at once; it refuses values that are not finite.
 
-Sorted distinct values with counts are cut into k intervals. With D_k[i] the least squared error of the first i values
-in k intervals, D_k[i] = min_j D_(k-1)[j] + error(j, i). The best j grows with i (the error is Monge), so that the rows
-between two known ones search only between their answers, and it grows with k (Knuth 1971; Wu 1991; Wang and Song 2011).
-All groups and all rows of one distance are computed together, as arrays.
+Sorted distinct values with counts are cut into k intervals. Let G_k[i] be the most that k intervals of the first i
+values take off their sum of squares, and gain(j, i) = moment^2 / weight of the values j .. i. Then
+G_k[i] = max_j G_(k-1)[j] + gain(j, i). The best j grows with i and with k (the gains are Monge; Knuth 1971, Wu 1991,
+Wang and Song 2011), so that a row between two known ones searches only between their answers. All rows of one distance
+of all groups are computed together, as arrays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-_BATCH_VALUES = 1 << 16
+_BATCH_VALUES = 1 << 15
 """Distinct values handled together: arrays that stay in the second-level cache and still amortise a call."""
 
 
@@ -29,31 +31,55 @@ class Histogram:
     counts: Floats
 
 
-def optimal_centres(groups: Sequence[Histogram], k: int) -> list[Floats]:
+def optimal_centres(groups: Sequence[Histogram], k: int, threads: int = 1) -> list[Floats]:
     """Centres of the optimal k-means of each group, sorted; fewer than k where a group has fewer distinct values.
 
     Args:
         groups: one histogram per group, finite and strictly increasing.
         k: number of centres, at least 1.
+        threads: batches of groups that are solved at the same time.
 
     Raises:
         ValueError: a value is not finite or not larger than the one before.
     """
-    centres: list[Floats] = [group.values for group in groups]
     for group in groups:
         if not np.isfinite(group.values).all() or (np.diff(group.values) <= 0).any():
             raise ValueError("the values of a group must be finite and strictly increasing")
-    waiting = [number for number, group in enumerate(groups) if len(group.values) > k]
-    while waiting:
-        taken = 1
-        size = len(groups[waiting[0]].values)
-        while taken < len(waiting) and size + len(groups[waiting[taken]].values) <= _BATCH_VALUES:
-            size += len(groups[waiting[taken]].values)
-            taken += 1
-        batch, waiting = waiting[:taken], waiting[taken:]
-        for number, found in zip(batch, _solve([groups[number] for number in batch], k), strict=True):
-            centres[number] = found
+    centres: list[Floats] = [group.values for group in groups]
+    batches = list(_batches(groups, [number for number, group in enumerate(groups) if len(group.values) > k]))
+    with ThreadPoolExecutor(threads) as pool:
+        solved = pool.map(lambda batch: _solve([groups[number] for number in batch], k), batches)
+        for batch, found in zip(batches, solved, strict=True):
+            for number, group_centres in zip(batch, found, strict=True):
+                centres[number] = group_centres
     return centres
+
+
+def _batches(groups: Sequence[Histogram], numbers: Sequence[int]) -> Iterator[list[int]]:
+    """Numbers of groups, as many at a time as have `_BATCH_VALUES` values together, one at least."""
+    batch: list[int] = []
+    size = 0
+    for number in numbers:
+        if batch and size + len(groups[number].values) > _BATCH_VALUES:
+            yield batch
+            batch, size = [], 0
+        batch.append(number)
+        size += len(groups[number].values)
+    if batch:
+        yield batch
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Positions whose number in their group is an odd multiple of `stride`."""
+
+    stride: int
+    positions: Integers
+    numbers: Integers
+    first: Integers
+    """Position 0 of the group of each."""
+    later: Integers
+    """The position `stride` further on, or the end of all tables where the group has none."""
 
 
 class _Tables:
@@ -61,92 +87,92 @@ class _Tables:
 
     def __init__(self, groups: Sequence[Histogram]) -> None:
         sizes = np.array([len(group.values) + 1 for group in groups])
-        self.first = np.concatenate(([0], np.cumsum(sizes)))
-        self.last = self.first[1:] - 1
-        self.weight = np.zeros(self.first[-1])
-        self.moment = np.zeros(self.first[-1])
+        self.first = np.concatenate(([0], np.cumsum(sizes)[:-1]))
+        self.last = self.first + sizes - 1
+        self.length = int(sizes.sum())
+        self.weight = np.zeros(self.length)
+        self.moment = np.zeros(self.length)
         """Sum of count times value, about the group's mean: large equal parts would cancel badly."""
         self.means = [float(np.average(group.values, weights=group.counts)) for group in groups]
-        for start, group, mean in zip(self.first, groups, self.means, strict=False):
+        for start, group, mean in zip(self.first, groups, self.means, strict=True):
             inside = slice(start + 1, start + 1 + len(group.values))
             self.weight[inside] = np.cumsum(group.counts)
             self.moment[inside] = np.cumsum(group.counts * (group.values - mean))
-        self.local = np.arange(self.first[-1]) - np.repeat(self.first[:-1], sizes)
-        self.group_last = np.repeat(self.last, sizes)
-        widest = int(sizes.max()) - 1
-        self.strides = [1 << power for power in reversed(range(widest.bit_length()))]
-        self.rows = {stride: np.flatnonzero(self.local % (2 * stride) == stride) for stride in self.strides}
+        numbers = np.arange(self.length) - np.repeat(self.first, sizes)
+        last = np.repeat(self.last, sizes)
+        self.rows = []
+        stride = 1 << (int(sizes.max()) - 1).bit_length()
+        while stride := stride // 2:
+            chosen = np.flatnonzero(numbers % (2 * stride) == stride)
+            later = np.where(chosen + stride <= last[chosen], chosen + stride, self.length)
+            self.rows.append(_Rows(stride, chosen, numbers[chosen], chosen - numbers[chosen], later))
+
+    def mean(self, begin: Integers, end: Integers) -> Floats:
+        """Mean of the values from position `begin` to `end`, about the group's mean."""
+        found: Floats = (self.moment[end] - self.moment[begin]) / (self.weight[end] - self.weight[begin])
+        return found
 
 
 def _solve(groups: Sequence[Histogram], k: int) -> list[Floats]:
     """Centres of groups that all have more than k distinct values."""
     tables = _Tables(groups)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        gain = np.where(tables.weight > 0, tables.moment**2 / tables.weight, 0.0)
+    gain = np.divide(tables.moment**2, tables.weight, out=np.zeros(tables.length), where=tables.weight > 0)
+    # The last entry stands for the position behind a group's last one, which bounds nothing.
+    cut = np.append(np.repeat(tables.first, tables.last - tables.first + 1), tables.length)
     cuts = []
-    before = np.repeat(tables.first[:-1], np.diff(tables.first))
     for clusters in range(2, k + 1):
-        gain, before = _add_cluster(tables, gain, before, clusters)
-        cuts.append(before.astype(np.int32))
-    return _centres(tables, cuts)
+        gain, cut = _add_cluster(tables, gain, cut, clusters)
+        cuts.append(cut.astype(np.int32))
+    end = tables.last
+    columns = []
+    for followed in reversed(cuts):
+        begin = followed[end].astype(np.int64)
+        columns.append(tables.mean(begin, end))
+        end = begin
+    columns.append(tables.mean(tables.first, end))
+    stacked = np.stack(columns[::-1], axis=1)
+    return [row + mean for row, mean in zip(stacked, tables.means, strict=True)]
 
 
 def _add_cluster(tables: _Tables, gain: Floats, before: Integers, clusters: int) -> tuple[Floats, Integers]:
-    """Best gain of each prefix in one cluster more, and where its last cluster begins.
+    """Best gain of each position in one cluster more than `gain`, and where its last cluster begins.
 
-    The gain of a cluster is moment^2 / weight: what it takes off the sum of squares, so that the largest is sought.
+    Positions of fewer values than clusters keep what they have: no position asks for them.
     """
     grown = np.zeros_like(gain)
-    cut = np.array(before)
-    for stride in tables.strides:
-        rows = tables.rows[stride]
-        rows = rows[tables.local[rows] >= clusters]
-        if not len(rows):
+    cut = before.copy()
+    for rows in tables.rows:
+        kept = slice(None) if clusters <= rows.stride else rows.numbers >= clusters
+        positions = rows.positions[kept]
+        if not len(positions):
             continue
-        start = rows - tables.local[rows]
-        earlier, later = rows - stride, rows + stride
-        low = np.maximum(before[rows], start + clusters - 1)
-        low = np.maximum(low, np.where(tables.local[rows] - stride >= clusters, cut[earlier], low))
-        known = later <= tables.group_last[rows]
-        high = np.where(known, np.minimum(rows - 1, cut[np.where(known, later, rows)]), rows - 1)
-        grown[rows], cut[rows] = _best_between(tables, gain, rows, low, high)
+        low = np.maximum(cut[positions], cut[positions - rows.stride])
+        np.maximum(low, rows.first[kept] + (clusters - 1), out=low)
+        high = np.minimum(cut[rows.later[kept]], positions - 1)
+        grown[positions], cut[positions] = _best_between(tables, gain, positions, low, high)
     return grown, cut
 
 
 def _best_between(
     tables: _Tables, gain: Floats, rows: Integers, low: Integers, high: Integers
 ) -> tuple[Floats, Integers]:
-    """For each row the largest gain[j] + gain of (j, row] over low <= j <= high, and the first such j."""
-    lengths = high - low + 1
-    ends = np.cumsum(lengths)
+    """For each row i the largest gain[j] + gain of (j, i] over low <= j <= high, and the first such j."""
+    lengths = high - low
+    lengths += 1
+    ends = lengths.cumsum()
     begins = ends - lengths
+    row = np.repeat(np.arange(len(rows)), lengths)
     j = np.arange(ends[-1])
-    j += np.repeat(low - begins, lengths)
-    moment = np.repeat(tables.moment[rows], lengths)
-    moment -= tables.moment[j]
-    weight = np.repeat(tables.weight[rows], lengths)
+    j += (low - begins)[row]
+    total = tables.moment[rows][row]
+    total -= tables.moment[j]
+    total *= total
+    weight = tables.weight[rows][row]
     weight -= tables.weight[j]
-    moment *= moment
-    moment /= weight
-    moment += gain[j]
-    best = np.maximum.reduceat(moment, begins)
-    hits = np.flatnonzero(moment == np.repeat(best, lengths))
-    return best, j[hits[np.searchsorted(hits, begins)]]
-
-
-def _centres(tables: _Tables, cuts: Sequence[NDArray[np.int32]]) -> list[Floats]:
-    """Follow the cuts back from the end of each group; the centre of a cluster is its mean."""
-    end = tables.last
-    columns = []
-    for cut in reversed(cuts):
-        begin = cut[end].astype(np.int64)
-        columns.append(_mean(tables, begin, end))
-        end = begin
-    columns.append(_mean(tables, tables.first[:-1], end))
-    stacked = np.stack(columns[::-1], axis=1)
-    return [row + mean for row, mean in zip(stacked, tables.means, strict=True)]
-
-
-def _mean(tables: _Tables, begin: Integers, end: Integers) -> Floats:
-    mean: Floats = (tables.moment[end] - tables.moment[begin]) / (tables.weight[end] - tables.weight[begin])
-    return mean
+    total /= weight
+    total += gain[j]
+    best = np.maximum.reduceat(total, begins)
+    hits = np.flatnonzero(total == best[row])
+    if len(hits) > len(rows):
+        hits = hits[np.flatnonzero(np.diff(row[hits], prepend=-1))]
+    return best, j[hits]

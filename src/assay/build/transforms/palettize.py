@@ -49,7 +49,8 @@ def quantise(weight_OI: Tensor, bits: int, output_channels: int) -> tuple[Tensor
     groups = [keys_OI[first : first + output_channels] for first in range(0, len(keys_OI), output_channels)]
     found = [_distinct(keys) for keys in groups]
     numbers = _numbers(weight_OI.dtype)
-    centres = optimal_centres([Histogram(numbers[keys], counts) for keys, counts in found], 1 << bits)
+    histograms = [Histogram(numbers[keys], counts) for keys, counts in found]
+    centres = optimal_centres(histograms, 1 << bits, threads=torch.get_num_threads())
     palette = np.stack([np.pad(values, (0, (1 << bits) - len(values)), mode="edge") for values in centres])
     rounded = torch.from_numpy(palette).to(weight_OI.dtype)
     exact = rounded.to(torch.float64).numpy()
