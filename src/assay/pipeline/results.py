@@ -18,11 +18,12 @@ from assay.core.records import (
 from assay.core.study import Gate, Study
 from assay.judge.checks.base import Subject
 from assay.judge.checks.runner import run_checks
-from assay.judge.evidence import compare, summarise
+from assay.judge.evidence import summarise
 from assay.judge.verdict import verdict
+from assay.pipeline.decisions import SPEED_METRICS, compare_cell
 from assay.pipeline.plan import NULL_NAME, BuiltRow
-from assay.pipeline.study_run import SPEED_METRICS, Evidence
-from assay.pipeline.utilisation import utilisation
+from assay.pipeline.study_run import Evidence
+from assay.pipeline.utilisation import TIMES, utilisation
 
 _LOAD_METRICS = ("load_s", "first_call_s")
 
@@ -84,27 +85,16 @@ def _has_null(evidence: Evidence) -> bool:
 
 
 def _compare_with_baseline(evidence: Evidence, variant: str, baseline: str) -> list[Comparison]:
-    policy = evidence.study.measure
     questions = [(SPEED_METRICS[w.kind], w.name) for w in evidence.workloads if w.kind in SPEED_METRICS]
     questions += [("load_s", w.name) for w in evidence.workloads if w.kind == "load"]
     return [
-        compare(
-            evidence.rounds,
-            metric,
-            workload,
-            variant,
-            baseline,
-            margin=policy.margin,
-            alpha=policy.alpha,
-            min_rounds=policy.min_rounds,
-            budget=policy.max_rounds,
-        )
+        compare_cell(evidence.study, evidence.rounds, metric, workload, variant, baseline)
         for metric, workload in questions
     ]
 
 
 def _row(evidence: Evidence, row: BuiltRow, quality: Quality | None) -> Row:
-    measured = summarise(evidence.rounds, row.name)
+    measured = _by_workload(evidence, row.name, summarise(evidence.rounds, row.name))
     metrics: dict[str, Measured | Estimate] = {
         "weight_bytes": float(row.artifact.weight_bytes),
         "bits_per_weight": row.artifact.bits_per_weight,
@@ -130,6 +120,33 @@ def _row(evidence: Evidence, row: BuiltRow, quality: Quality | None) -> Row:
         outcome=_outcome(evidence, row.name, quality),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _by_workload(
+    evidence: Evidence, name: str, measured: Mapping[str, Measured | Estimate]
+) -> dict[str, Measured | Estimate]:
+    """Name the workload of a metric where the study has several of its kind, and say why a workload has no speed.
+
+    A row in which the larger workload ran out of memory has one of them alone, and stands in the same columns.
+    """
+    found = dict(measured)
+    for kind, rate in SPEED_METRICS.items():
+        alike = [workload for workload in evidence.workloads if workload.kind == kind]
+        for workload in alike:
+            runs = [
+                run
+                for round_ in evidence.rounds
+                for run in round_.runs
+                if run.variant == name and run.workload.name == workload.name
+            ]
+            succeeded = any(run.outcome.kind == "ok" for run in runs)
+            if runs and not succeeded and runs[0].outcome.kind == "out_of_memory":
+                key = rate if len(alike) == 1 else f"{rate}@{workload.name}"
+                found[key] = Absent(reason=f"out of memory: {runs[0].outcome.message}")
+            elif succeeded and len(alike) > 1:
+                plain = {metric for metric in (rate, TIMES[kind]) if metric in found}
+                found |= {f"{metric}@{workload.name}": found.pop(metric) for metric in plain}
+    return found
 
 
 def _dispatches(evidence: Evidence, name: str) -> Measured:

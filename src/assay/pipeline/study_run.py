@@ -23,6 +23,7 @@ from assay.core.records import (
     Estimate,
     Load,
     Machine,
+    Measured,
     ModelSource,
     Outcome,
     Quality,
@@ -31,9 +32,10 @@ from assay.core.records import (
     Workload,
 )
 from assay.core.study import Study
-from assay.judge.evidence import compare
 from assay.keep.store import Store
+from assay.pipeline import fitting
 from assay.pipeline.births import WorkerServer
+from assay.pipeline.decisions import SPEED_METRICS, compare_cell
 from assay.pipeline.plan import (
     NULL_NAME,
     BuiltRow,
@@ -54,9 +56,6 @@ from assay.run.measure import environment as surroundings
 
 PACKAGES = ("assay", "torch", "numpy")
 """Packages whose versions change speed."""
-
-SPEED_METRICS = {"prefill": "prefill_tok_per_s", "decode": "decode_tok_per_s", "generate": "end_to_end_s"}
-"""The metric that decides a workload."""
 
 _TARGET_ROUNDS = 10
 _FIRST_ROUND_OVERHEAD_S = 8.0
@@ -334,25 +333,33 @@ class StudyRun:
         while True:
             rounds = self._store.rounds(key)
             gone = _given_up(rounds)
-            undecided = self._undecided(rounds, [row for row in rows if row.name not in gone], timed)
-            self._progress.advance(len(rounds))
-            if not undecided or len(rounds) >= policy.max_rounds or set(gone) >= {row.name for row in everyone}:
+            active = [row for row in everyone if row.name not in gone]
+            taken = fitting.taken(rounds, [row.name for row in active])
+            undecided = self._undecided(rounds, taken, [row for row in rows if row.name not in gone], timed)
+            self._progress.advance(taken)
+            if not undecided or taken >= policy.max_rounds or not active:
                 yield not undecided
                 return
-            wanted = max(_TARGET_ROUNDS - len(rounds), 1) if len(rounds) < _TARGET_ROUNDS else 1
+            wanted = max(_TARGET_ROUNDS - taken, 1) if taken < _TARGET_ROUNDS else 1
             left_s = self._deadline - time.monotonic()
             share_s = max(left_s / wanted - overhead_s, 0.0)
             if left_s < overhead_s + self._shortest_round_s(rounds):
                 yield False
                 return
+            capacity = capacity_needed(self._study, rows[0].artifact.contract.context_length)
+            available = self._available()
+            needs = fitting.needs_of(rounds, active, undecided, capacity)
+            members = fitting.members(rounds, active, needs, available)
             bench = Bench(
                 study=key,
                 policy=policy,
-                rows=tuple(row for row in everyone if row.name not in gone),
+                rows=members,
                 tokens=tokens,
-                capacity=capacity_needed(self._study, rows[0].artifact.contract.context_length),
+                capacity=capacity,
                 surroundings=self._environment,
                 load_now=self._load_now,
+                skipped=fitting.not_tried(rounds, members, undecided, capacity, available),
+                together=fitting.fits([row.name for row in members], needs, available),
             )
             begun = time.monotonic()
             measured = RoundInProgress(bench, len(rounds), undecided, share_s).measure()
@@ -360,28 +367,24 @@ class StudyRun:
             self._store.add_round(measured)
             yield False
 
+    def _available(self) -> Measured:
+        if self._study.device != "cpu":
+            return Absent(reason=f"how much memory {self._study.device} has is not asked")
+        return surroundings.load().available_bytes
+
     def _undecided(
-        self, rounds: Sequence[Round], rows: Sequence[BuiltRow], timed: Sequence[Workload]
+        self, rounds: Sequence[Round], taken: int, rows: Sequence[BuiltRow], timed: Sequence[Workload]
     ) -> list[Workload]:
         """Workloads in which some candidate's speed is not decided; all of them before the least number of rounds."""
-        policy = self._study.measure
-        if len(rounds) < policy.min_rounds:
+        if taken < self._study.measure.min_rounds:
             return list(timed)
         baseline = next((row.name for row in rows if row.plan.role == "baseline"), "")
         return [
             workload
             for workload in timed
             if any(
-                compare(
-                    rounds,
-                    SPEED_METRICS[workload.kind],
-                    workload.name,
-                    row.name,
-                    baseline,
-                    margin=policy.margin,
-                    alpha=policy.alpha,
-                    min_rounds=policy.min_rounds,
-                    budget=policy.max_rounds,
+                compare_cell(
+                    self._study, rounds, SPEED_METRICS[workload.kind], workload.name, row.name, baseline
                 ).outcome
                 == "inconclusive"
                 for row in rows

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from assay.core.records import Absent, Ceilings, Examination, Measured, Text
 from assay.show.format import bytes_text
 
-
 _UNKNOWN = Absent(reason="not measured")
 
 

@@ -13,6 +13,7 @@ from assay.core.records import Ceilings, Result, Round
 
 FORMATS = ("table", "markdown", "html", "json", "csv", "llama-bench", "pyperf")
 _SUFFIXES = {".md": "markdown", ".html": "html", ".htm": "html", ".json": "json", ".csv": "csv", ".txt": "table"}
+_WITH_SAMPLES = {"pyperf": "to_pyperf_json", "llama-bench": "to_llama_bench_json"}
 _DEFAULT_WIDTH = 80
 
 
@@ -60,10 +61,9 @@ def render(
     if format_name == "html":
         return str(_module("html.report").render_html(result, rounds, ceilings))
     export = _module("export")
-    if format_name == "pyperf":
-        return str(export.to_pyperf_json(result, rounds))
-    write = {"json": export.to_json, "csv": export.to_csv, "llama-bench": export.to_llama_bench_json}[format_name]
-    return str(write(result))
+    if format_name in _WITH_SAMPLES:
+        return str(getattr(export, _WITH_SAMPLES[format_name])(result, rounds))
+    return str({"json": export.to_json, "csv": export.to_csv}[format_name](result))
 
 
 def write_text(path: Path, text: str) -> None:
