@@ -22,7 +22,7 @@ help:
 	@echo 'make setup        only install, into .venv'
 	@echo 'make lint         ruff, mypy, import contracts'
 	@echo 'make test-slow    every test; installs 270 MB of weights first'
-	@echo 'make benchmarks   what the instrument itself costs'
+	@echo 'make benchmarks   what the instrument itself costs, in short; run benchmarks/<name>.py for the figures'
 	@echo 'make clean        remove .venv and every cache (never .assay, which holds results)'
 	@echo
 	@echo 'PYTHON=python3.12         the interpreter to use (3.11 or newer; the first one found otherwise)'
@@ -83,7 +83,11 @@ test-slow: lint $(VENV)/.installed-weights
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 benchmarks: $(VENV)/.installed-dev
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	@for script in harness_overhead parent_interference phase_accuracy peak_memory false_alarms_live power_live sweep; do \
+	    echo "== $$script --quick"; $(BIN)/python "benchmarks/$$script.py" --quick || exit 1; done
+	@for script in 'false_alarms_simulated.py --studies 200' 'power_simulated.py --studies 100' \
+	    'interval_coverage.py --trials 200' 'calibrate_sequence.py --paths 20000'; do \
+	    echo "== $$script"; $(BIN)/python benchmarks/$$script || exit 1; done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -2,7 +2,8 @@
 
     python benchmarks/phase_accuracy.py [--quick]
 
-Target: within 1 % of what was planted, on a quiet machine. The fake waits in a loop on the clock, since sleeping ends late.
+Target: within 1 % of what was planted, on a quiet machine. The fake waits in a loop on the clock, since sleeping ends
+late.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     python benchmarks/sweep.py [--quick]
 
 The fixed protocol gives each cell a process of its own, at least 10 runs and at least 10 s of them. The sweep is one
-study. Target: at most half of the fixed protocol's wall time at intervals of +-5 %; cells that stay wider are counted as
-unresolved on both sides. A study compares, so its intervals are those of the ratio to the baseline; the fixed protocol
-knows only the interval of a cell's own median, which says nothing of the noise between processes.
+study. Target: at most half of the fixed protocol's wall time at intervals of +-5 %; cells that stay wider are counted
+as unresolved on both sides. A study compares, so its intervals are those of the ratio to the baseline; the fixed
+protocol knows only the interval of a cell's own median, which says nothing of the noise between processes.
 """
 
 from __future__ import annotations
