@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from assay.core.records import Absent, Measured, Workload
+from assay.core import cost
+from assay.core.records import Absent, Measured, Outcome, Round, Workload
+from assay.pipeline.plan import BuiltRow
 
 SHARE = 0.9
 """Of the available memory that the workers of a round may take together."""
+
+SKIPPED = "skipped: "
+"""How the message of a workload begins that was not tried."""
+
+Cells = dict[tuple[str, str], Outcome]
+"""Outcomes by the names of a row and a workload."""
 
 
 def together(baseline: str, others: Sequence[str], needs: Mapping[str, Measured], available: Measured) -> list[str]:
@@ -71,3 +79,77 @@ def at_least(workload: Workload, known: Workload) -> bool:
 
 def _length(workload: Workload) -> int:
     return workload.prompt_tokens + (workload.new_tokens if workload.kind != "prefill" else 0)
+
+
+def skipped_after(name: str) -> Outcome:
+    """What is said of a workload that takes no less memory than one that had too little."""
+    return Outcome(kind="out_of_memory", message=f"{SKIPPED}{name} was already out of memory", successes=0)
+
+
+def not_tried(
+    rounds: Sequence[Round], rows: Sequence[BuiltRow], workloads: Sequence[Workload], capacity: int, available: Measured
+) -> Cells:
+    """What is left out of the next round: no smaller than what ran out of memory, or needing more than there is.
+
+    Args:
+        rounds: so far.
+        rows: that take part.
+        workloads: of the round.
+        capacity: tokens of the KV cache.
+        available: bytes that are free before any worker is started.
+    """
+    found: Cells = {}
+    for row in rows:
+        failed = [
+            run.workload
+            for measured in rounds
+            for run in measured.runs
+            if run.variant == row.name
+            and run.workload.kind != "load"
+            and run.outcome.kind == "out_of_memory"
+            and not run.outcome.message.startswith(SKIPPED)
+        ]
+        for workload in workloads:
+            cause = next((known for known in failed if at_least(workload, known)), None)
+            need = cost.session_bytes(row.artifact, workload, capacity, workload.batch)
+            if cause is not None:
+                found[row.name, workload.name] = skipped_after(cause.name)
+            elif not isinstance(available, Absent) and need > available:
+                sizes = f"{need / 1e9:.3g} GB are needed at least, {available / 1e9:.3g} GB are available"
+                found[row.name, workload.name] = Outcome(kind="out_of_memory", message=f"{SKIPPED}{sizes}", successes=0)
+    return found
+
+
+def needs_of(
+    rounds: Sequence[Round], rows: Sequence[BuiltRow], workloads: Sequence[Workload], capacity: int
+) -> dict[str, Measured]:
+    """Bytes of each row's worker: the peak that was measured, or the least that is predicted before there is one."""
+    batch = max((workload.batch for workload in workloads), default=1)
+    needs: dict[str, Measured] = {}
+    for row in rows:
+        memories = [run.memory for measured in rounds for run in measured.runs if run.variant == row.name]
+        peaks = [size for memory in memories for size in (memory.load_peak_bytes, memory.peak_bytes)]
+        seen = [size for size in peaks if not isinstance(size, Absent)]
+        sizes = [cost.session_bytes(row.artifact, workload, capacity, batch) for workload in workloads]
+        needs[row.name] = float(max(seen, default=max(sizes, default=row.artifact.resident_weight_bytes)))
+    return needs
+
+
+def taken(rounds: Sequence[Round], names: Sequence[str]) -> int:
+    """Rounds that every one of these rows has had."""
+    return min((sum(name in measured.order for measured in rounds) for name in names), default=len(rounds))
+
+
+def members(
+    rounds: Sequence[Round], rows: Sequence[BuiltRow], needs: Mapping[str, Measured], available: Measured
+) -> tuple[BuiltRow, ...]:
+    """The rows of the next round: all, or the baseline and as many as fit, those with the fewest rounds first.
+
+    Where not even two fit they are two all the same, and have to be loaded in turn.
+    """
+    baseline = next((row.name for row in rows if row.plan.role == "baseline"), "")
+    others = sorted((row.name for row in rows if row.name != baseline), key=lambda name: taken(rounds, [name]))
+    names = together(baseline, others, needs, available)
+    if names == [baseline]:
+        names += others[:1]
+    return tuple(row for row in rows if row.name in names)

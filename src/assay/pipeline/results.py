@@ -165,12 +165,10 @@ def _absent_quality(study: Study) -> Mapping[str, Absent]:
 
 def _outcome(evidence: Evidence, name: str, quality: Quality | None) -> Outcome:
     """The worst of a row's runs, as k of n attempts; a row that ran at least once is ok with its attempts."""
-    outcomes = [
-        run.outcome
-        for measured in evidence.rounds
-        for run in measured.runs
-        if run.variant == name and run.workload.kind == "load"
-    ]
+    runs = [run for measured in evidence.rounds for run in measured.runs if run.variant == name]
+    outcomes = [run.outcome for run in runs if run.workload.kind == "load"]
+    if runs and not outcomes:  # no workload of this row was worth a worker
+        return runs[-1].outcome
     if quality is not None and quality.outcome.kind != "ok":
         outcomes.append(quality.outcome)
     failures = [outcome for outcome in outcomes if outcome.kind != "ok"]

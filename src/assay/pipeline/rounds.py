@@ -31,6 +31,7 @@ from assay.core.records import (
 from assay.core.study import MeasurePolicy
 from assay.judge.stats.steady import SteadyState
 from assay.pipeline.births import WorkerServer
+from assay.pipeline.fitting import at_least, skipped_after
 from assay.pipeline.plan import BuiltRow, Tokens
 from assay.pipeline.processes import Reply, WorkerFailed, WorkerProcess
 
@@ -51,6 +52,10 @@ class Bench:
     surroundings: Callable[[Load, Load], Environment]
     """Makes the environment of a run from the load before and after it."""
     load_now: Callable[[], Load]
+    skipped: Mapping[tuple[str, str], Outcome] = field(default_factory=dict)
+    """Rows and names of workloads that are not tried, and what is said of them."""
+    together: bool = True
+    """False where not even two workers fit into memory: they are loaded in turn."""
 
 
 @dataclass
@@ -83,34 +88,70 @@ class RoundInProgress:
         self._opened: dict[str, Reply] = {}
         self._first_call_s: dict[tuple[str, str], float] = {}
         self._cells: dict[tuple[str, str], _Cell] = {}
+        self._outcomes = {cell: bench.skipped[cell] for cell in bench.skipped if cell[1] in self._names}
+        self._idle = {
+            row.name
+            for row in bench.rows
+            if self._workloads and all((row.name, name) in self._outcomes for name in self._names)
+        }
+
+    @property
+    def _names(self) -> list[str]:
+        return [workload.name for workload in self._workloads]
 
     def measure(self) -> Round:
         """Run the whole round and return its record. A worker that fails ends its own row, not the round."""
         before = self._bench.load_now()
         started = datetime.now(UTC).isoformat(timespec="seconds")
+        parts = [self._order] if self._bench.together else [[row] for row in self._order]
+        closing: dict[str, Reply] = {}
+        for part in parts:
+            self._measure_part(part, self._share_s / len(parts), closing)
+        environment = self._bench.surroundings(before, self._bench.load_now())
+        kinds = [_LOAD, *self._workloads]
+        runs = [
+            self._run(row, w, closing.get(row.name), environment, started)
+            for row in self._order
+            for w in kinds
+            if not self._never_tried(row.name, w)
+        ]
+        return Round(
+            study=self._bench.study,
+            index=self._index,
+            order=tuple(row.name for row in self._order),
+            runs=tuple(runs),
+            shared_memory=self._bench.together,
+        )
+
+    def _measure_part(self, rows: Sequence[BuiltRow], share_s: float, closing: dict[str, Reply]) -> None:
+        """Workers that are alive together, from their birth to their facts."""
         with ExitStack() as stack:
-            self._spawn(stack)
-            for row in self._order:
+            self._spawn(stack, [row for row in rows if row.name not in self._idle])
+            for row in rows:
                 self._ask(row.name, "open", **self._open_request(row), keep=self._opened)
                 self._first_calls(row)
             for workload in self._random.sample(self._workloads, len(self._workloads)):
-                self._measure_workload(workload)
-            closing: dict[str, Reply] = {}
-            for row in self._order:
+                self._measure_workload(workload, rows, share_s / len(self._workloads))
+            for row in rows:
                 self._ask(row.name, "facts", keep=closing)
-        environment = self._bench.surroundings(before, self._bench.load_now())
-        kinds = [_LOAD, *self._workloads]
-        runs = [self._run(row, w, closing.get(row.name), environment, started) for row in self._order for w in kinds]
-        return Round(
-            study=self._bench.study, index=self._index, order=tuple(row.name for row in self._order), runs=tuple(runs)
-        )
 
-    def _spawn(self, stack: ExitStack) -> None:
-        server = stack.enter_context(WorkerServer(sorted({row.target.runtime for row in self._order})))
-        for row in self._order:
+    def _never_tried(self, name: str, workload: Workload) -> bool:
+        """Whether no worker was needed, or it was gone for another workload's memory before this one's turn came."""
+        if workload.kind == "load":
+            return name in self._idle
+        gone = name not in self._alive and name not in self._failed
+        cell = self._cells.get((name, workload.name))
+        return gone and (name, workload.name) not in self._outcomes and not (cell and cell.timed)
+
+    def _takes_part(self, name: str, workload: Workload) -> bool:
+        return name in self._alive and (name, workload.name) not in self._outcomes
+
+    def _spawn(self, stack: ExitStack, rows: Sequence[BuiltRow]) -> None:
+        server = stack.enter_context(WorkerServer(sorted({row.target.runtime for row in rows})))
+        for row in rows:
             self._alive[row.name] = stack.enter_context(WorkerProcess(row.name, server))
             self._alive[row.name].send("import", runtime=row.target.runtime)
-        for row in self._order:
+        for row in rows:
             try:
                 self._alive[row.name].receive(self._bench.policy.timeout_s)
             except WorkerFailed as failure:
@@ -122,7 +163,7 @@ class RoundInProgress:
             "target": row.target.model_dump(mode="json"),
             "decoding": row.plan.variant.decoding.model_dump(mode="json"),
             "capacity": self._bench.capacity,
-            "batch": max((w.batch for w in self._workloads), default=1),
+            "batch": max((w.batch for w in self._workloads if (row.name, w.name) not in self._outcomes), default=1),
             "tokens": str(self._bench.tokens.path),
         }
 
@@ -138,6 +179,25 @@ class RoundInProgress:
         keep[name] = answer
         return answer
 
+    def _ask_of(self, name: str, workload: Workload, do: str, **arguments: object) -> Reply | None:
+        """Ask for a workload. Where its memory does not suffice it ends there, for larger ones too, and no other."""
+        if not self._takes_part(name, workload):
+            return None
+        worker = self._alive[name]
+        try:
+            return worker.ask(do, self._bench.policy.timeout_s, workload=workload.model_dump(mode="json"), **arguments)
+        except WorkerFailed as failure:
+            if failure.outcome.kind != "out_of_memory":
+                self._bury(name, failure)
+                return None
+            self._outcomes[name, workload.name] = failure.outcome
+            for other in self._workloads:
+                if other is not workload and at_least(other, workload):
+                    self._outcomes.setdefault((name, other.name), skipped_after(workload.name))
+            if not failure.alive:
+                self._alive.pop(name).close(patience_s=0.0)
+            return None
+
     def _bury(self, name: str, failure: WorkerFailed) -> None:
         self._failed[name] = failure.outcome
         self._alive.pop(name).close(patience_s=0.0)
@@ -145,17 +205,16 @@ class RoundInProgress:
     def _first_calls(self, row: BuiltRow) -> None:
         """The first call of each workload, in the study's order, so that it means the same in every round."""
         for workload in self._workloads or [_LOAD]:
-            first = self._ask(row.name, "first_call", workload=workload.model_dump(mode="json"), keep={})
+            first = self._ask_of(row.name, workload, "first_call")
             if first is not None:
                 self._first_call_s[row.name, workload.name] = first["seconds"]
 
     # ---------------------------------------------------------------------------------------- one workload
 
-    def _measure_workload(self, workload: Workload) -> None:
+    def _measure_workload(self, workload: Workload, rows: Sequence[BuiltRow], share_s: float) -> None:
         started = time.monotonic()
-        share_s = self._share_s / len(self._workloads)
-        self._cells |= {(row.name, workload.name): _Cell() for row in self._order}
-        call_s = self._warm_up(workload, share_s)
+        self._cells |= {(row.name, workload.name): _Cell() for row in rows}
+        call_s = self._warm_up(workload, rows, share_s)
         if not call_s:
             return
         calls = max(1, math.ceil(self._bench.policy.block_s / min(call_s.values())))
@@ -165,20 +224,20 @@ class RoundInProgress:
         for turn in range(turns):
             if turn and time.monotonic() - started > share_s:
                 break
-            for row in self._random.sample(self._order, len(self._order)):
+            for row in self._random.sample(rows, len(rows)):
                 self._block(row.name, workload, calls, turn)
 
-    def _warm_up(self, workload: Workload, share_s: float) -> dict[str, float]:
+    def _warm_up(self, workload: Workload, rows: Sequence[BuiltRow], share_s: float) -> dict[str, float]:
         """Call until each variant is settled; return the seconds of a call by variant.
 
         The first call counts towards the cap: where it alone takes longer, the turns begin with the second call, and
         the facts say that no steady state was shown.
         """
-        fair_s = max(_SHARE_OF_WARMUP * share_s / len(self._order), _LEAST_WARMUP_S)
+        fair_s = max(_SHARE_OF_WARMUP * share_s / len(rows), _LEAST_WARMUP_S)
         cap_s = min(self._bench.policy.warmup_cap_s, fair_s)
         call_s: dict[str, float] = {}
-        for row in self._order:
-            if row.name not in self._alive:
+        for row in rows:
+            if not self._takes_part(row.name, workload):
                 continue
             cell = self._cells[row.name, workload.name]
             first_s = self._first_call_s[row.name, workload.name]
@@ -187,13 +246,13 @@ class RoundInProgress:
                 call_s[row.name] = first_s
                 continue
             self._settle(row, workload, SteadyState(cap_s=cap_s - first_s))
-            if row.name in self._alive:
+            if self._takes_part(row.name, workload):
                 call_s[row.name] = statistics.median([value for _, value in cell.warmup[-5:]])
         return call_s
 
     def _settle(self, row: BuiltRow, workload: Workload, detector: SteadyState) -> None:
         calls, block = 1, 0
-        while row.name in self._alive and not (detector.settled or detector.no_steady_state):
+        while self._takes_part(row.name, workload) and not (detector.settled or detector.no_steady_state):
             seconds = self._block(row.name, workload, calls, block, warming=True)
             if seconds:
                 calls = max(1, math.ceil(self._bench.policy.block_s / statistics.median(seconds)))
@@ -202,7 +261,7 @@ class RoundInProgress:
         self._cells[row.name, workload.name].settled = detector.describe()
 
     def _block(self, name: str, workload: Workload, calls: int, block: int, warming: bool = False) -> list[float]:
-        answer = self._ask(name, "block", workload=workload.model_dump(mode="json"), calls=calls, keep={})
+        answer = self._ask_of(name, workload, "block", calls=calls)
         if answer is None:
             return []
         cell = self._cells[name, workload.name]
@@ -253,7 +312,7 @@ class RoundInProgress:
             facts=facts,
             environment=environment,
             memory=_memory_of(closing),
-            outcome=self._failed.get(row.name, Outcome(kind="ok")),
+            outcome=self._failed.get(row.name) or self._outcomes.get((row.name, workload.name), Outcome(kind="ok")),
             started_utc=started,
         )
 

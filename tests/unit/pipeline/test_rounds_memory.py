@@ -1,0 +1,218 @@
+"""Workers that run out of memory, by fakes of which the test knows when they do: what is measured, skipped and said."""
+
+from pathlib import Path
+
+import pytest
+
+from assay.core.records import (
+    Absent,
+    Artifact,
+    Contract,
+    Environment,
+    Load,
+    Machine,
+    Memory,
+    ModelSource,
+    Outcome,
+    Target,
+    Workload,
+)
+from assay.core.study import MeasurePolicy, StudyVariant
+from assay.pipeline import fitting, rounds
+from assay.pipeline.plan import BuiltRow, PlannedRow, Tokens
+from assay.pipeline.processes import WorkerFailed
+
+NOTHING = Absent(reason="not asked")
+LOAD = Load(**dict.fromkeys(Load.model_fields, NOTHING))
+MACHINE = Machine(
+    system="Linux", release="1", architecture="x86_64", cpu_model="a CPU", isa=(), logical_cpus=1, usable_cpus=1,
+    cache_bytes={}, memory_bytes=1, cgroup_memory_bytes=NOTHING, hypervisor=NOTHING, governor=NOTHING, accelerators=(),
+)  # fmt: skip
+CONTRACT = Contract(
+    architecture="gpt2", context_length=64, sliding_window=NOTHING, vocab_size=10, num_hidden_layers=1,
+    num_attention_heads=1, num_key_value_heads=1, head_dim=4, hidden_size=4, intermediate_size=8, gated_mlp=False,
+    tie_word_embeddings=True, dtype="float32",
+)  # fmt: skip
+SMALL, MIDDLE, LARGE = (Workload(kind="prefill", prompt_tokens=tokens, new_tokens=0) for tokens in (8, 16, 32))
+OUT = Outcome(kind="out_of_memory", message="killed by the kernel, which ran out of memory", successes=0)
+
+
+class Machinery:
+    """Stands for the processes: notes who lives, and fails where it is told to."""
+
+    def __init__(self):
+        self.fails = {}
+        """(row, request, workload or empty): whether the worker outlives its failure."""
+        self.alive = set()
+        self.most = 0
+        self.asked = []
+
+    def worker(self, name, server):
+        return FakeWorker(self, name)
+
+
+class FakeWorker:
+    def __init__(self, machinery, name):
+        self.machinery, self.name = machinery, name
+
+    def __enter__(self):
+        self.machinery.alive.add(self.name)
+        self.machinery.most = max(self.machinery.most, len(self.machinery.alive))
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def close(self, patience_s=0.0):
+        self.machinery.alive.discard(self.name)
+
+    def send(self, do, **arguments):
+        pass
+
+    def receive(self, timeout_s):
+        return {}
+
+    def ask(self, do, timeout_s, workload=None, **arguments):
+        assert self.name in self.machinery.alive, f"{self.name} was asked for {do} after its end"
+        asked = Workload.model_validate(workload).name if workload else ""
+        self.machinery.asked.append((self.name, do, asked))
+        if (self.name, do, asked) in self.machinery.fails:
+            raise WorkerFailed(OUT, alive=self.machinery.fails[self.name, do, asked])
+        if do == "block":
+            calls = arguments["calls"]
+            return {"metric": "prefill_s", "started_s": [0.0] * calls, "seconds": [0.01] * calls, "cpu_s": 0.01}
+        memory = Memory(**dict.fromkeys(Memory.model_fields, NOTHING)).model_dump(mode="json")
+        return {"seconds": 0.01, "load_s": 0.1, "facts": {}, "memory": memory}
+
+
+class FakeServer:
+    def __init__(self, runtimes):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+
+@pytest.fixture
+def machinery(monkeypatch):
+    made = Machinery()
+    monkeypatch.setattr(rounds, "WorkerProcess", made.worker)
+    monkeypatch.setattr(rounds, "WorkerServer", FakeServer)
+    return made
+
+
+def row(name, role="candidate", weight_bytes=1000):
+    artifact = Artifact(
+        digest=name, format="torch", source=ModelSource(kind="random", location="m", digest="d"), transforms=(),
+        files=(), changes=(), contract=CONTRACT, parameter_count=100, weight_bytes=weight_bytes,
+        resident_weight_bytes=weight_bytes, decode_weight_bytes=weight_bytes, toolchain={},
+    )  # fmt: skip
+    return BuiltRow(PlannedRow(name, StudyVariant(name=name), "torch", role), artifact, Path(), Target())
+
+
+ROWS = (row("base", "baseline"), row("other"))
+
+
+def a_round(index=0, rows=ROWS, workloads=(SMALL, MIDDLE, LARGE), **bench):
+    def environment(before, after):
+        return Environment(
+            machine=MACHINE, python="3", packages={}, threads=1, thread_settings={}, git_revision=NOTHING,
+            before=before, after=after,
+        )  # fmt: skip
+
+    made = rounds.Bench(
+        study="s", policy=MeasurePolicy(turns=2, warmup_cap_s=0.2), rows=rows,
+        tokens=Tokens(Path("t"), 1, "", "", True), capacity=64, surroundings=environment, load_now=lambda: LOAD,
+        **bench,
+    )  # fmt: skip
+    return rounds.RoundInProgress(made, index, workloads, share_s=1.0).measure()
+
+
+def outcomes(measured, name):
+    return {run.workload.name: run.outcome.kind for run in measured.runs if run.variant == name}
+
+
+def messages(measured, name):
+    return {run.workload.name: run.outcome.message for run in measured.runs if run.variant == name}
+
+
+def test_nothing_changes_where_memory_suffices(machinery):
+    measured = a_round()
+    assert measured.shared_memory
+    assert set(outcomes(measured, "other").values()) == {"ok"}
+    assert machinery.most == 2
+
+
+def test_a_worker_that_outlives_it_goes_on_with_smaller_workloads(machinery):
+    machinery.fails["other", "first_call", "prefill 16"] = True
+    measured = a_round()
+    assert outcomes(measured, "other") == {
+        "load": "ok", "prefill 8": "ok", "prefill 16": "out_of_memory", "prefill 32": "out_of_memory",
+    }  # fmt: skip
+    assert messages(measured, "other")["prefill 32"] == "skipped: prefill 16 was already out of memory"
+    assert messages(measured, "other")["prefill 16"] == OUT.message
+    assert ("other", "first_call", "prefill 32") not in machinery.asked
+    assert set(outcomes(measured, "base").values()) == {"ok"}
+
+
+def test_a_worker_that_dies_ends_its_round_and_not_its_row(machinery):
+    machinery.fails["other", "first_call", "prefill 16"] = False
+    workloads = (MIDDLE, SMALL, LARGE)
+    first = a_round(workloads=workloads)
+    assert outcomes(first, "other") == {"load": "ok", "prefill 16": "out_of_memory", "prefill 32": "out_of_memory"}
+    skipped = fitting.not_tried([first], ROWS, workloads, 64, NOTHING)
+    assert set(skipped) == {("other", "prefill 16"), ("other", "prefill 32")}
+    second = a_round(1, workloads=workloads, skipped=skipped)
+    assert outcomes(second, "other")["prefill 8"] == "ok"
+    assert messages(second, "other")["prefill 16"] == "skipped: prefill 16 was already out of memory"
+    assert fitting.not_tried([first, second], ROWS, workloads, 64, NOTHING) == skipped
+
+
+def test_it_may_happen_in_a_timed_block(machinery):
+    machinery.fails["other", "block", "prefill 32"] = True
+    measured = a_round()
+    assert outcomes(measured, "other")["prefill 32"] == "out_of_memory"
+    assert outcomes(measured, "other")["prefill 16"] == "ok"
+
+
+def test_a_load_that_fails_is_the_whole_row(machinery):
+    machinery.fails["other", "open", ""] = False
+    assert set(outcomes(a_round(), "other").values()) == {"out_of_memory"}
+
+
+def test_a_row_with_nothing_left_needs_no_worker(machinery):
+    skipped = {("other", w.name): fitting.skipped_after("prefill 8") for w in (SMALL, MIDDLE, LARGE)}
+    measured = a_round(skipped=skipped)
+    assert outcomes(measured, "other") == dict.fromkeys(("prefill 8", "prefill 16", "prefill 32"), "out_of_memory")
+    assert not any(name == "other" for name, _, _ in machinery.asked)
+
+
+def test_workers_in_turn_are_never_alive_together(machinery):
+    measured = a_round(together=False)
+    assert machinery.most == 1
+    assert not measured.shared_memory
+    assert all(set(outcomes(measured, name).values()) == {"ok"} for name in ("base", "other"))
+
+
+def test_what_needs_more_than_there_is_is_said_before_it_is_tried():
+    rows = (row("base", "baseline"), row("huge", weight_bytes=10**9))
+    skipped = fitting.not_tried([], rows, [SMALL], 64, 5e8)
+    assert set(skipped) == {("huge", "prefill 8")}
+    assert "1 GB are needed at least, 0.5 GB are available" in skipped["huge", "prefill 8"].message
+
+
+def test_rows_that_do_not_fit_together_take_turns_over_the_rounds(machinery):
+    rows = (row("base", "baseline", 40), *(row(name, weight_bytes=40) for name in ("a", "b")))
+    needs = {"base": 40.0, "a": 40.0, "b": 40.0}
+    seen = []
+    for index in range(4):
+        chosen = fitting.members(seen, rows, needs, 100.0)
+        assert len(chosen) == 2
+        seen.append(a_round(index, rows=chosen, workloads=(SMALL,)))
+    assert [sorted(measured.order) for measured in seen] == [["a", "base"], ["b", "base"]] * 2
+    assert fitting.taken(seen, ["base", "a", "b"]) == 2
+    assert len(fitting.members([], rows, needs, 50.0)) == 2
+    assert len(fitting.members([], rows, needs, 200.0)) == 3
