@@ -42,8 +42,8 @@ TINY = {
     "tie_word_embeddings": True,
     "hidden_act": "silu",
 }
-SHORT = ("fp32", "bf16", "fp16", "int8", "lut3-oc8", "lut4-oc8", "lut6-oc8", "lut8-oc8")
-WORKLOADS = (
+SHORT: tuple[str, ...] = ("fp32", "bf16", "fp16", "int8", "lut3-oc8", "lut4-oc8", "lut6-oc8", "lut8-oc8")
+WORKLOADS: tuple[Workload, ...] = (
     Workload(kind="prefill", prompt_tokens=32, new_tokens=0),
     Workload(kind="prefill", prompt_tokens=128, new_tokens=0),
     Workload(kind="decode", prompt_tokens=16, new_tokens=32),
