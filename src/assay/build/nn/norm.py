@@ -20,12 +20,15 @@ class RMSNorm(nn.Module):
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
-        self.eps = eps
+        self._eps = torch.tensor(eps, dtype=torch.float32, device="cpu")
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Normalise `[B, T, D]`; the product with the weight is taken in the type of the input."""
-        # One reduction instead of square and mean: a decomposed norm costs more dispatches than arithmetic.
-        length_BT1 = torch.linalg.vector_norm(x_BTD, dim=-1, keepdim=True, dtype=torch.float32)
-        scale_BT1 = (length_BT1 * length_BT1).mul_(1.0 / x_BTD.shape[-1]).add_(self.eps).rsqrt_()
-        out_BTD: Tensor = (x_BTD * scale_BT1).to(x_BTD.dtype) * self.weight
+        if self._eps.device != x_BTD.device:
+            self._eps = self._eps.to(x_BTD.device)
+        # As few operations as eager torch allows: in a decode step their dispatch costs more than their arithmetic.
+        x32_BTD = x_BTD.float()
+        length_BT1 = torch.linalg.vector_norm(x32_BTD, dim=-1, keepdim=True)
+        mean_square_BT1 = torch.addcmul(self._eps, length_BT1, length_BT1, value=1.0 / x_BTD.shape[-1])
+        out_BTD: Tensor = (x32_BTD * mean_square_BT1.rsqrt_()).to(x_BTD.dtype) * self.weight
         return out_BTD
