@@ -100,6 +100,7 @@ def _row(evidence: Evidence, row: BuiltRow, quality: Quality | None) -> Row:
         "bits_per_weight": row.artifact.bits_per_weight,
         "resident_weight_bytes": float(row.artifact.resident_weight_bytes),
         **measured,
+        **_energy(evidence, row.name, measured),
         **(quality.metrics if quality else _absent_quality(evidence.study)),
         **utilisation(
             row.artifact,
@@ -147,6 +148,15 @@ def _by_workload(
                 plain = {metric for metric in (rate, TIMES[kind]) if metric in found}
                 found |= {f"{metric}@{workload.name}": found.pop(metric) for metric in plain}
     return found
+
+
+def _energy(evidence: Evidence, name: str, measured: Mapping[str, Measured | Estimate]) -> dict[str, Absent]:
+    """Why a row has no energy, once; nothing where it has."""
+    runs = [run for round_ in evidence.rounds for run in round_.runs if run.variant == name]
+    reasons = [str(run.facts["energy_absent"]) for run in runs if "energy_absent" in run.facts]
+    if not reasons or any(key.partition("@")[0] == "energy_j" for key in measured):
+        return {}
+    return {"energy_j": Absent(reason=reasons[0])}
 
 
 def _dispatches(evidence: Evidence, name: str) -> Measured:

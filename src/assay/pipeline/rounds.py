@@ -31,6 +31,7 @@ from assay.core.records import (
 from assay.core.study import MeasurePolicy
 from assay.judge.stats.steady import SteadyState
 from assay.pipeline.births import WorkerServer
+from assay.pipeline.energy import BLOCK_S, Energy, Spent, absent
 from assay.pipeline.fitting import at_least, skipped_after
 from assay.pipeline.plan import BuiltRow, Tokens
 from assay.pipeline.processes import Reply, WorkerFailed, WorkerProcess
@@ -56,6 +57,8 @@ class Bench:
     """Rows and names of workloads that are not tried, and what is said of them."""
     together: bool = True
     """False where not even two workers fit into memory: they are loaded in turn."""
+    energy: Energy | None = None
+    """None measures no energy, and says nothing of it."""
 
 
 @dataclass
@@ -89,6 +92,11 @@ class RoundInProgress:
         self._first_call_s: dict[tuple[str, str], float] = {}
         self._cells: dict[tuple[str, str], _Cell] = {}
         self._outcomes = {cell: bench.skipped[cell] for cell in bench.skipped if cell[1] in self._names}
+        self._spent: dict[tuple[str, str], Spent] = {}
+        windows = len(self._order) * len(self._workloads)
+        self._no_energy = bench.energy.refusal(index, windows, share_s) if bench.energy is not None else ""
+        if bench.energy is not None and not self._no_energy:
+            self._share_s -= windows * bench.energy.window_s
         self._idle = {
             row.name
             for row in bench.rows
@@ -226,6 +234,7 @@ class RoundInProgress:
                 break
             for row in self._random.sample(rows, len(rows)):
                 self._block(row.name, workload, calls, turn)
+        self._measure_energy(workload, rows, call_s)
 
     def _warm_up(self, workload: Workload, rows: Sequence[BuiltRow], share_s: float) -> dict[str, float]:
         """Call until each variant is settled; return the seconds of a call by variant.
@@ -276,6 +285,30 @@ class RoundInProgress:
             cell.cpu.append((block, answer["cpu_s"], pairs[0][0]))
         return list(answer["seconds"])
 
+    def _measure_energy(self, workload: Workload, rows: Sequence[BuiltRow], call_s: Mapping[str, float]) -> None:
+        """A window of each row, in an order drawn anew, after the turns: no speed is read from it."""
+        energy = self._bench.energy
+        if energy is None or self._no_energy:
+            return
+        for row in self._random.sample(rows, len(rows)):
+            if not self._takes_part(row.name, workload):
+                continue
+            calls = max(1, math.ceil(BLOCK_S / call_s[row.name]))
+
+            def block(name: str = row.name, calls: int = calls) -> int:
+                return calls if self._ask_of(name, workload, "block", calls=calls) is not None else 0
+
+            self._spent[row.name, workload.name] = energy.measure(block)
+
+    def _energy_facts(self, name: str, workload: Workload) -> dict[str, Scalar]:
+        energy = self._bench.energy
+        if energy is None:
+            return {}
+        spent = self._spent.get((name, workload.name))
+        if spent is not None:
+            return spent.facts(energy.meter)
+        return absent(energy.meter, self._no_energy or "the workload was not measured")
+
     # ---------------------------------------------------------------------------------------- the records
 
     def _run(
@@ -299,6 +332,9 @@ class RoundInProgress:
             samples = _samples_of(cell)
             if cell.settled:
                 facts["warm_up"] = cell.settled
+            if (row.name, workload.name) in self._spent:
+                samples += self._spent[row.name, workload.name].samples()
+            facts |= self._energy_facts(row.name, workload)
         return Run(
             id=uuid.uuid4().hex,
             study=self._bench.study,

@@ -36,6 +36,7 @@ from assay.keep.store import Store
 from assay.pipeline import fitting
 from assay.pipeline.births import WorkerServer
 from assay.pipeline.decisions import SPEED_METRICS, compare_cell
+from assay.pipeline.energy import Energy
 from assay.pipeline.plan import (
     NULL_NAME,
     BuiltRow,
@@ -53,6 +54,7 @@ from assay.pipeline.prediction import known_ceilings, measured_roofs
 from assay.pipeline.processes import WorkerFailed, WorkerProcess
 from assay.pipeline.rounds import Bench, RoundInProgress
 from assay.run.measure import environment as surroundings
+from assay.run.measure.energy.probe import probe
 
 PACKAGES = ("assay", "torch", "numpy")
 """Packages whose versions change speed."""
@@ -109,6 +111,7 @@ class StudyRun:
         self._machine: Machine = surroundings.machine()
         self._packages = surroundings.package_versions(PACKAGES)
         self._load_now = surroundings.LoadWatch()
+        self._energy = Energy(probe(study.device).meter)
         self._load_before: Load = self._load_now()
 
     def measure(self) -> Iterator[Evidence]:
@@ -359,6 +362,7 @@ class StudyRun:
                 surroundings=self._environment,
                 load_now=self._load_now,
                 skipped=fitting.not_tried(rounds, members, undecided, capacity, available),
+                energy=self._energy,
                 together=fitting.fits([row.name for row in members], needs, available),
             )
             begun = time.monotonic()
@@ -404,8 +408,9 @@ class StudyRun:
 
 
 def _timed_s(measured: Round) -> float:
-    """Seconds inside the timed turns of a round."""
-    return sum(
+    """Seconds inside the timed turns of a round, and inside its energy windows."""
+    windows = [run.facts.get("energy_window_s") for run in measured.runs]
+    return sum(window for window in windows if isinstance(window, float)) + sum(
         sum(samples.steady)
         for run in measured.runs
         for samples in run.samples

@@ -1,4 +1,4 @@
-"""Workers that run out of memory, by fakes of which the test knows when they do: what is measured, skipped and said."""
+"""Rounds on workers that the test made: what runs out of memory is skipped and said, and energy is that of the log."""
 
 from pathlib import Path
 
@@ -18,9 +18,13 @@ from assay.core.records import (
     Workload,
 )
 from assay.core.study import MeasurePolicy, StudyVariant
+from assay.judge.evidence import summarise
 from assay.pipeline import fitting, rounds
+from assay.pipeline.energy import Energy
 from assay.pipeline.plan import BuiltRow, PlannedRow, Tokens
 from assay.pipeline.processes import WorkerFailed
+from assay.run.measure.energy.base import NoMeter
+from assay.run.measure.energy.replay import ReplayMeter
 
 NOTHING = Absent(reason="not asked")
 LOAD = Load(**dict.fromkeys(Load.model_fields, NOTHING))
@@ -45,6 +49,7 @@ class Machinery:
         """(row, request, workload or empty): whether the worker outlives its failure."""
         self.alive = set()
         self.most = 0
+        self.now = 0.0
         self.asked = []
 
     def worker(self, name, server):
@@ -80,6 +85,7 @@ class FakeWorker:
             raise WorkerFailed(OUT, alive=self.machinery.fails[self.name, do, asked])
         if do == "block":
             calls = arguments["calls"]
+            self.machinery.now += 0.01 * calls
             return {"metric": "prefill_s", "started_s": [0.0] * calls, "seconds": [0.01] * calls, "cpu_s": 0.01}
         memory = Memory(**dict.fromkeys(Memory.model_fields, NOTHING)).model_dump(mode="json")
         return {"seconds": 0.01, "load_s": 0.1, "facts": {}, "memory": memory}
@@ -116,7 +122,7 @@ def row(name, role="candidate", weight_bytes=1000):
 ROWS = (row("base", "baseline"), row("other"))
 
 
-def a_round(index=0, rows=ROWS, workloads=(SMALL, MIDDLE, LARGE), **bench):
+def a_round(index=0, rows=ROWS, workloads=(SMALL, MIDDLE, LARGE), share_s=1.0, **bench):
     def environment(before, after):
         return Environment(
             machine=MACHINE, python="3", packages={}, threads=1, thread_settings={}, git_revision=NOTHING,
@@ -128,7 +134,7 @@ def a_round(index=0, rows=ROWS, workloads=(SMALL, MIDDLE, LARGE), **bench):
         tokens=Tokens(Path("t"), 1, "", "", True), capacity=64, surroundings=environment, load_now=lambda: LOAD,
         **bench,
     )  # fmt: skip
-    return rounds.RoundInProgress(made, index, workloads, share_s=1.0).measure()
+    return rounds.RoundInProgress(made, index, workloads, share_s=share_s).measure()
 
 
 def outcomes(measured, name):
@@ -216,3 +222,64 @@ def test_rows_that_do_not_fit_together_take_turns_over_the_rounds(machinery):
     assert fitting.taken(seen, ["base", "a", "b"]) == 2
     assert len(fitting.members([], rows, needs, 50.0)) == 2
     assert len(fitting.members([], rows, needs, 200.0)) == 3
+
+
+@pytest.fixture
+def log(tmp_path):
+    """Seconds of power: 20 W, from 0 to 400 s."""
+    path = tmp_path / "power.csv"
+    path.write_text("time_s,power_w\n" + "".join(f"{tenth / 10},20.0\n" for tenth in range(4001)))
+    return path
+
+
+def energy_round(machinery, meter, index=0, share_s=100.0, **bench):
+    made = Energy(meter, clock=lambda: machinery.now)
+    return a_round(index, workloads=(SMALL,), energy=made, share_s=share_s, **bench)
+
+
+def runs_of(measured):
+    return {run.variant: run for run in measured.runs if run.workload.kind != "load"}
+
+
+def test_the_joules_of_a_call_are_those_of_the_log(machinery, log):
+    measured = energy_round(machinery, ReplayMeter(log, clock=lambda: machinery.now))
+    for run in runs_of(measured).values():
+        # 20 W for calls of 10 ms, in a window of at least 5 s.
+        assert run.samples_of("energy_j").values == pytest.approx((0.2,))
+        assert run.facts["energy_kind"] == "sampled"
+        assert run.facts["energy_window_s"] >= 5
+        assert "power.csv" in run.facts["energy_meter"]
+        assert len(run.samples_of("prefill_s").steady) == 2, "a window is no sample of speed"
+    assert summarise([measured], "base")["energy_j"] == pytest.approx(0.2)
+
+
+def test_a_window_beyond_the_log_has_no_joules(machinery, log):
+    machinery.now = 397.0
+    run = runs_of(energy_round(machinery, ReplayMeter(log, clock=lambda: machinery.now)))["base"]
+    assert isinstance(run.samples_of("energy_j"), Absent)
+    assert "the log covers" in run.facts["energy_absent"]
+
+
+def test_without_a_meter_nothing_is_run_for_it_and_the_reason_stands_there(machinery):
+    run = runs_of(energy_round(machinery, NoMeter("no energy meter here (RAPL: not readable)")))["base"]
+    assert run.facts["energy_kind"] == "none"
+    assert "RAPL: not readable" in run.facts["energy_absent"]
+    assert machinery.now < 5
+
+
+@pytest.mark.parametrize(("index", "share_s", "words"), [(3, 100.0, "first 3 rounds"), (0, 15.0, "give more time")])
+def test_windows_do_not_eat_the_time_of_speed(machinery, log, index, share_s, words):
+    meter = ReplayMeter(log, clock=lambda: machinery.now)
+    run = runs_of(energy_round(machinery, meter, index, share_s))["base"]
+    assert words in run.facts["energy_absent"]
+    assert machinery.now < 5
+
+
+def test_a_worker_that_dies_in_its_window_gives_no_joules(machinery, log):
+    class Dying(ReplayMeter):
+        def begin_window(self):
+            machinery.fails["base", "block", "prefill 8"] = False
+            super().begin_window()
+
+    measured = energy_round(machinery, Dying(log, clock=lambda: machinery.now), rows=ROWS[:1])
+    assert "ended inside" in runs_of(measured)["base"].facts["energy_absent"]
