@@ -1,6 +1,7 @@
 """Rounds on workers that the test made: what runs out of memory is skipped and said, and energy is that of the log."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,6 +24,7 @@ from assay.pipeline import fitting, rounds
 from assay.pipeline.energy import Energy
 from assay.pipeline.plan import BuiltRow, PlannedRow, Tokens
 from assay.pipeline.processes import WorkerFailed
+from assay.pipeline.results import _by_workload
 from assay.run.measure.energy.base import NoMeter
 from assay.run.measure.energy.replay import ReplayMeter
 
@@ -283,3 +285,17 @@ def test_a_worker_that_dies_in_its_window_gives_no_joules(machinery, log):
 
     measured = energy_round(machinery, Dying(log, clock=lambda: machinery.now), rows=ROWS[:1])
     assert "ended inside" in runs_of(measured)["base"].facts["energy_absent"]
+
+
+def test_a_row_with_one_of_two_workloads_stands_in_the_same_columns(machinery):
+    machinery.fails["other", "first_call", "prefill 16"] = True
+    measured = a_round(workloads=(SMALL, MIDDLE))
+    evidence = SimpleNamespace(rounds=(measured,), workloads=(SMALL, MIDDLE))
+    keys = [f"prefill_tok_per_s@{workload.name}" for workload in (SMALL, MIDDLE)]
+    for name in ("base", "other"):
+        found = _by_workload(evidence, name, summarise([measured], name))
+        assert [key for key in sorted(found, key=lambda key: len(key)) if key.startswith("prefill_tok")] == keys
+    assert found[keys[0]] == pytest.approx(8 / 0.01)
+    assert found[keys[1]] == Absent(reason=f"out of memory: {OUT.message}")
+    alone = SimpleNamespace(rounds=(measured,), workloads=(MIDDLE,))
+    assert "prefill_tok_per_s" in _by_workload(alone, "other", {})
