@@ -47,7 +47,10 @@ class _Main(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         debug = "--debug" in (kwargs.get("args") or sys.argv[1:])
         try:
-            return super().main(*args, **{**kwargs, "standalone_mode": False})
+            status = super().main(*args, **{**kwargs, "standalone_mode": False})
+            if isinstance(status, int) and status:  # click returns the status of an Exit rather than ending with it
+                sys.exit(status)
+            return status
         except click.exceptions.Exit as leave:
             sys.exit(leave.exit_code)
         except click.ClickException as error:
