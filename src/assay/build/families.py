@@ -146,12 +146,12 @@ def _stored_shapes(model: nn.Module, transposed: frozenset[str]) -> dict[str, tu
 
 def assign(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Put tensors in the place of the parameters of these names; a shared parameter stays shared."""
-    replaced: dict[int, nn.Parameter] = {}
-    for name, parameter in model.named_parameters():
-        replaced[id(parameter)] = nn.Parameter(tensors[name], requires_grad=False)
+    parameters = dict(model.named_parameters())
+    replaced = {id(parameters[name]): nn.Parameter(found, requires_grad=False) for name, found in tensors.items()}
     for module in model.modules():
-        for leaf, old in module.named_parameters(recurse=False, remove_duplicate=False):
-            setattr(module, leaf, replaced[id(old)])
+        for leaf, old in list(module.named_parameters(recurse=False, remove_duplicate=False)):
+            if id(old) in replaced:
+                setattr(module, leaf, replaced[id(old)])
 
 
 def _match_names(

@@ -24,7 +24,8 @@ from assay.build.checkpoints.safetensors_file import StoredTensor, read_safetens
 from assay.build.families import Family, assign, family, tensor_shapes
 from assay.build.files import read_json
 from assay.build.nn.empty import empty_modules
-from assay.build.nn.linear import Int8Linear, PaletteLinear, expand_palettes
+from assay.build.nn.linear import Int8Linear, PaletteLinear, plain_layer
+from assay.build.nn.select import replace
 from assay.build.transform_modules import plan as plan_transform
 from assay.build.transform_modules import restructure
 from assay.core.canonical import digest, file_digest
@@ -188,12 +189,14 @@ def load(directory: Path, verify: bool = False) -> tuple[nn.Module, Artifact]:
     stored = read_safetensors(directory / _WEIGHTS).tensors
     _check_names(directory, parameters, stored)
     with (directory / _WEIGHTS).open("rb") as file:
+        for path in [path for path, module in model.named_modules() if isinstance(module, PaletteLinear)]:
+            replace(model, path, _expanded_palette(file, path, model.get_submodule(path), stored))
         filled = {
             name: _read(file, name, stored[name], empty, transposed=name in transposed)
-            for name, empty in parameters.items()
+            for name, empty in model.named_parameters()
+            if empty.is_meta
         }
     assign(model, filled)
-    expand_palettes(model)
     return model.eval(), artifact
 
 
@@ -334,6 +337,16 @@ def _check_names(directory: Path, parameters: Mapping[str, nn.Parameter], stored
     ):
         if names:
             raise ContractError(f"load the artifact {directory}", f"{_WEIGHTS} {problem} {names[0]}", _REBUILD)
+
+
+def _expanded_palette(
+    file: BufferedReader, path: str, empty: nn.Module, stored: Mapping[str, StoredTensor]
+) -> nn.Linear:
+    """One palettized layer as a plain one; its packed tensors are gone before the next is read."""
+    names = {leaf: f"{path}.{leaf}" for leaf, _ in empty.named_parameters()}
+    parameters = empty.named_parameters()
+    assign(empty, {leaf: _read(file, names[leaf], stored[names[leaf]], part, False) for leaf, part in parameters})
+    return plain_layer(cast(PaletteLinear, empty))
 
 
 def _read(file: BufferedReader, name: str, stored: StoredTensor, empty: nn.Parameter, transposed: bool) -> Tensor:

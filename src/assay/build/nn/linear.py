@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from assay.build.nn.empty import empty_modules
-from assay.build.nn.select import replace
 
 
 class Int8Linear(nn.Module):
@@ -47,7 +46,7 @@ class Int8Linear(nn.Module):
 class PaletteLinear(nn.Module):
     """x W^T where each group of output channels takes its weights from a palette of its own.
 
-    This is the stored form; it is computed slowly, by expansion, and `expand_palettes` replaces it by a plain layer.
+    This is the stored form; it is computed slowly, by expansion, and `plain_layer` makes an ordinary one of it.
 
     Args:
         in_features: I.
@@ -74,13 +73,11 @@ class PaletteLinear(nn.Module):
 
     def expanded(self) -> Tensor:
         """The weights, `[O, I]`, in the type of the palettes."""
-        shape = (self.out_features, self.in_features)
-        indices_OI = unpack_bits(self.palette_indices, self.bits, shape[0] * shape[1]).view(shape)
-        weight_OI = torch.empty(shape, dtype=self.palette.dtype, device=self.palette.device)
-        for group, first in enumerate(range(0, self.out_features, self.output_channels)):
-            rows = slice(first, first + self.output_channels)
-            weight_OI[rows] = self.palette[group][indices_OI[rows].to(torch.int64)]
-        return weight_OI
+        rows, columns = self.out_features, self.in_features
+        indices_OI = unpack_bits(self.palette_indices, self.bits, rows * columns).view(rows, columns)
+        group_O = torch.arange(rows, dtype=torch.int32, device=indices_OI.device) // self.output_channels
+        entries_OI = indices_OI + (group_O << self.bits)[:, None]
+        return self.palette.flatten().index_select(0, entries_OI.flatten()).view(rows, columns)
 
     def forward(self, x_BTI: Tensor) -> Tensor:
         """`[B, T, I]` to `[B, T, O]`."""
@@ -91,22 +88,21 @@ class PaletteLinear(nn.Module):
         return {"bits": self.bits, "output_channels": self.output_channels}
 
 
-def expand_palettes(model: nn.Module) -> None:
-    """Replace every `PaletteLinear` by a plain layer that holds its expanded weights."""
-    for name, module in list(model.named_modules()):
-        if isinstance(module, PaletteLinear):
-            with empty_modules():
-                plain = nn.Linear(module.in_features, module.out_features, bias=module.bias is not None)
-            plain.weight = nn.Parameter(module.expanded(), requires_grad=False)
-            if module.bias is not None:
-                plain.bias = module.bias
-            replace(model, name, plain)
+def plain_layer(layer: PaletteLinear) -> nn.Linear:
+    """An ordinary layer that holds the expanded weights."""
+    with empty_modules():
+        plain = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
+    plain.weight = nn.Parameter(layer.expanded(), requires_grad=False)
+    if layer.bias is not None:
+        plain.bias = layer.bias
+    return plain
 
 
 def pack_bits(values: Tensor, bits: int) -> Tensor:
     """Pack numbers below 2^bits into uint8, the first number in the lowest bits (little-endian bit order)."""
-    flat = values.to(torch.uint8).flatten()
-    return torch.cat([_pack_chunk(chunk, bits) for chunk in torch.split(flat, _CHUNK_VALUES)])
+    flat = values.flatten()
+    packed = torch.cat([_pack_chunk(chunk, bits) for chunk in torch.split(flat, _CHUNK_VALUES)])
+    return packed[: -(-flat.numel() * bits // 8)].clone()
 
 
 def unpack_bits(packed: Tensor, bits: int, count: int) -> Tensor:
@@ -115,23 +111,20 @@ def unpack_bits(packed: Tensor, bits: int, count: int) -> Tensor:
     return torch.cat([_unpack_chunk(chunk, bits) for chunk in chunks])[:count]
 
 
-_CHUNK_VALUES = 1 << 20
-"""A multiple of 8, so that every chunk ends with a byte; bounds the memory of the bit planes."""
+_CHUNK_VALUES = 1 << 18
+"""A multiple of 8, so that every chunk ends with a byte; bounds the memory of the words."""
 
 
 def _pack_chunk(values: Tensor, bits: int) -> Tensor:
-    planes = torch.stack([(values >> bit) & 1 for bit in range(bits)], dim=1).flatten()
-    padded = F.pad(planes, (0, -planes.numel() % 8)).view(-1, 8)
-    packed = torch.zeros(len(padded), dtype=torch.uint8)
-    for bit in range(8):
-        packed |= padded[:, bit] << bit
-    return packed
+    """Eight numbers make a word of `bits` bytes."""
+    eights = F.pad(values.to(torch.int64), (0, -values.numel() % 8)).view(-1, 8)
+    words = (eights << torch.arange(0, 8 * bits, bits, device=values.device)).sum(dim=1, keepdim=True)
+    return ((words >> torch.arange(0, 8 * bits, 8, device=values.device)) & 0xFF).to(torch.uint8).flatten()
 
 
 def _unpack_chunk(packed: Tensor, bits: int) -> Tensor:
-    planes = torch.stack([(packed >> bit) & 1 for bit in range(8)], dim=1).flatten()
-    planes = planes[: planes.numel() // bits * bits].view(-1, bits)
-    values = torch.zeros(len(planes), dtype=torch.uint8)
-    for bit in range(bits):
-        values |= planes[:, bit] << bit
-    return values
+    """A word of `bits` bytes makes eight numbers."""
+    octets = F.pad(packed.to(torch.int64), (0, -packed.numel() % bits)).view(-1, bits)
+    words = (octets << torch.arange(0, 8 * bits, 8, device=packed.device)).sum(dim=1, keepdim=True)
+    numbers = (words >> torch.arange(0, 8 * bits, bits, device=packed.device)) & ((1 << bits) - 1)
+    return numbers.to(torch.uint8).flatten()
