@@ -196,6 +196,11 @@ class _SeenOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.names: set[str] = set()
         self.dispatches = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: to skip torch's compiler would import it, which takes seconds and 100 MB in every worker."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.names.add(func.name().partition(".")[0])
         self.dispatches += not func.is_view
