@@ -46,6 +46,7 @@ CONFIGS = {
         "n_positions": 64,
     },
 }
+CONFIGS["nanogpt"] = {**CONFIGS["gpt2"], "bias": False, "activation_function": "gelu"}
 BF16 = TransformSpec(kind="cast", options={"dtype": "bf16"})
 RECIPES = {
     "fp32": (),

@@ -15,7 +15,7 @@ RECIPES = ("fp32", "bf16", "fp16", "int8", "int8-head", "lut3", "mixed")
 TOKENS = torch.arange(40).view(2, 20) * 2
 
 
-@pytest.mark.parametrize("config", ["llama", "llama-untied", "gpt2"])
+@pytest.mark.parametrize("config", ["llama", "llama-untied", "gpt2", "nanogpt"])
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_loaded_artifact_computes_what_was_built(build, config, recipe):
     model, artifact, directory = build(config, recipe)

@@ -6,6 +6,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from assay.build.checkpoints import hf_directory
 from assay.build.families import build_model
+from assay.build.nn.rope import RopeScaling, RotaryTable
 
 LLAMA = {
     "vocab_size": 97,
@@ -63,6 +64,21 @@ def test_logits_equal_in_one_pass_in_chunks_and_token_by_token(config, both):
             parts = [ours(chunk, cache) for chunk in tokens.split(lengths, dim=1)]
             assert cache.length == 40
             assert relative(torch.cat(parts, dim=1), expected) < 1e-5
+
+
+def test_planted_faults_are_seen(both):
+    """A comparison proves itself on faults before its "equal" is believed."""
+    theirs, ours = both(CONFIGS["llama"])
+    tokens = torch.randint(0, 97, (1, 40), generator=torch.Generator().manual_seed(1))
+    table = ours.model.rotary
+    with torch.inference_mode():
+        expected = theirs(tokens).logits
+        ours.model.rotary = RotaryTable(8, 10001.0, RopeScaling())
+        assert relative(ours(tokens), expected) > 1e-5
+        ours.model.rotary = table
+        assert relative(ours(tokens), expected) < 1e-5
+        ours.model.layers[1].mlp.up_proj.weight[3, 4] *= 1.01
+        assert relative(ours(tokens), expected) > 1e-5
 
 
 @pytest.mark.parametrize("config", [CONFIGS["llama"], CONFIGS["gpt2"]], ids=["llama", "gpt2"])
