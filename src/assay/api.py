@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Self, overload
 from pydantic import ValidationError
 
 from assay import catalog
-from assay.core.errors import InputError
-from assay.core.records import Artifact, Ceilings, Contest, Decoding, Plan, Result, Round, Target, TransformSpec
+from assay.core.errors import InputError, TokenizerError
+from assay.core.records import Absent, Artifact, Ceilings, Contest, Decoding, Plan, Result, Round, Target, TransformSpec
 from assay.core.study import MeasurePolicy, QualityPlan, Study, StudyVariant
 from assay.core.study_file import read_study, validate_study
 from assay.keep.artifacts import ArtifactCache
@@ -263,7 +263,7 @@ class LoadedModel:
     """A model in this process: a session and its tokenizer. Use it as a context manager, or call `close`."""
 
     session: Session
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | Absent
 
     def generate(self, prompt: str, new_tokens: int = 64) -> str:
         """Greedy continuation of `prompt`, without the prompt."""
@@ -273,6 +273,8 @@ class LoadedModel:
         """The continuation piece by piece; a character is given when it is whole."""
         from assay.run.decoding.greedy import greedy_steps
 
+        if isinstance(self.tokenizer, Absent):
+            raise TokenizerError("Text was asked for", self.tokenizer.reason, "Use `logits` with token ids")
         pieces = self.tokenizer.stream()
         ids = self.tokenizer.encode(prompt)
         for token in greedy_steps(self.session, ids, new_tokens, eos_ids=self.tokenizer.eos_ids):
@@ -331,7 +333,11 @@ def load(
         capacity=min(context, artifact.contract.context_length),
         batch=1,
     )
-    return LoadedModel(session, checkpoint.tokenizer())
+    try:
+        tokenizer: Tokenizer | Absent = checkpoint.tokenizer()
+    except TokenizerError as error:
+        tokenizer = Absent(reason=error.found)
+    return LoadedModel(session, tokenizer)
 
 
 def build(model: str, transforms: Sequence[TransformSpec], format_name: str, store: Path) -> tuple[Path, Any]:

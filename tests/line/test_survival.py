@@ -64,6 +64,7 @@ def _orphans():
     return [line for line in listing.splitlines() if "assay.worker" in line and line.split()[0] == "1"]
 
 
+@pytest.mark.slow
 def test_three_kills(tiny_study, tmp_path):
     final = _survive(tiny_study, tmp_path, kills=3, seed=1, longest_s=9.0)
     assert len(final) == tiny_study["measure"]["max_rounds"]
@@ -87,6 +88,7 @@ def test_workers_end_with_their_parent(tiny_study, tmp_path):
     assert not _orphans()
 
 
+@pytest.mark.slow
 def test_a_store_written_by_a_killed_process_reports(tiny_study, tmp_path):
     _survive(tiny_study, tmp_path, kills=1, seed=4, longest_s=8.0)
     reported = api.stored_result(tmp_path / "store")
