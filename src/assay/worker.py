@@ -6,6 +6,7 @@ parent does, and it computes no statistics.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -420,7 +421,8 @@ def main() -> None:
     """Serve requests on standard input, or forks on a socket (`--serve DESCRIPTOR`)."""
     _end_with_parent()
     if sys.argv[1:2] == ["--serve"]:
-        _serve_forks(socket.socket(fileno=int(sys.argv[2])))
+        with contextlib.suppress(ConnectionError):  # the parent is gone: there is nobody to serve
+            _serve_forks(socket.socket(fileno=int(sys.argv[2])))
         return
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
