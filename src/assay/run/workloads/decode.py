@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from assay.core.errors import ContractError, InputError
+from assay.core.errors import ContractError
 from assay.core.records import Workload
 from assay.run.measure.clock import collector_off, in_seconds, timed_each
 from assay.run.session import Session
-from assay.run.workloads.driver import Timing, text_tokens
+from assay.run.workloads.driver import Timing, require_tokens, text_tokens
 
 
 class DecodeDriver:
@@ -33,12 +33,7 @@ class DecodeDriver:
     calls_per_block = 1
 
     def __init__(self, session: Session, workload: Workload, token_ids: Sequence[int]) -> None:
-        if workload.prompt_tokens < 1 or workload.new_tokens < 1:
-            raise InputError(
-                "a decode workload",
-                f"prompt_tokens = {workload.prompt_tokens}, new_tokens = {workload.new_tokens}",
-                "Ask for at least one of each",
-            )
+        require_tokens(workload)
         self._session = session
         self._first = workload.prompt_tokens
         self._end = workload.prompt_tokens + workload.new_tokens

@@ -45,6 +45,20 @@ def calls_for(block_s: float, call_s: float) -> int:
     return max(1, math.ceil(block_s / call_s)) if call_s > 0 else 1
 
 
+def require_tokens(workload: Workload) -> None:
+    """Refuse a workload that reads no prompt or makes no token.
+
+    Raises:
+        InputError: `prompt_tokens` or `new_tokens` is below 1.
+    """
+    if workload.prompt_tokens < 1 or workload.new_tokens < 1:
+        raise InputError(
+            f"a {workload.kind} workload",
+            f"prompt_tokens = {workload.prompt_tokens}, new_tokens = {workload.new_tokens}",
+            "Ask for at least one of each",
+        )
+
+
 def text_tokens(workload: Workload, token_ids: Sequence[int], count: int) -> TokenArray:
     """The first `count` tokens of the text, the same in every row of the batch: int64 `[B, count]`.
 

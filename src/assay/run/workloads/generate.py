@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from assay.core.errors import InputError
 from assay.core.records import Workload
 from assay.run.measure.clock import collector_off, in_seconds, timed_calls
 from assay.run.session import Session
-from assay.run.workloads.driver import Timing, text_tokens
+from assay.run.workloads.driver import Timing, require_tokens, text_tokens
 
 if TYPE_CHECKING:
     from assay.run.session import TokenArray
@@ -39,12 +38,7 @@ class GenerateDriver:
     calls_per_block = 1
 
     def __init__(self, session: Session, workload: Workload, token_ids: Sequence[int]) -> None:
-        if workload.prompt_tokens < 1 or workload.new_tokens < 1:
-            raise InputError(
-                "a generate workload",
-                f"prompt_tokens = {workload.prompt_tokens}, new_tokens = {workload.new_tokens}",
-                "Ask for at least one of each",
-            )
+        require_tokens(workload)
         self._session = session
         self._prompt_BT = text_tokens(workload, token_ids, workload.prompt_tokens)
         self._tokens_BN: TokenArray = np.zeros((workload.batch, workload.new_tokens), dtype=np.int64)
