@@ -1,0 +1,72 @@
+"""Commands that only look: doctor, report, list, schema."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from assay.cli.shared import RESULT_FORMATS, rendered
+
+_LISTS = (
+    "models", "families", "transforms", "runtimes", "workloads", "metrics", "checks", "studies", "artifacts",
+    "study-keys",
+)  # fmt: skip
+
+
+@click.command()
+@click.option("--measure", is_flag=True, help="Also measure this machine's ceilings (about 15 s).")
+@click.option("--format", "format_", type=click.Choice(("table", "json")), default="table", show_default=True)
+@click.pass_obj
+def doctor(store: Path, /, measure: bool, format_: str) -> None:
+    """What runs here, what does not and why, and how noisy the machine is at the moment."""
+    from assay.keep.store import open_store
+    from assay.pipeline.doctor import examine
+    from assay.show.doctor import render_examination
+
+    kept = open_store(store) if measure or store.is_dir() else None
+    click.echo(render_examination(examine(kept, measure), as_json=format_ == "json"))
+
+
+@click.command()
+@click.argument("study", required=False)
+@click.option("--format", "format_", type=click.Choice((*RESULT_FORMATS, "html")), default="table", show_default=True)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A file instead of standard output.")
+@click.pass_obj
+def report(store: Path, /, study: str | None, format_: str, output: Path | None) -> None:
+    """Show a stored result: the newest, or that of a study by its name or digest."""
+    from assay import api
+    from assay.show.render import write_text
+
+    text = rendered(api.stored_result(store, study), format_, store, colour=output is None and sys.stdout.isatty())
+    if output is None:
+        click.echo(text)
+    else:
+        write_text(output, text)
+        click.echo(f"Wrote {output}")
+
+
+@click.command("list")
+@click.argument("what", type=click.Choice(_LISTS))
+@click.option("--format", "format_", type=click.Choice(("table", "json")), default="table", show_default=True)
+@click.pass_obj
+def list_(store: Path, /, what: str, format_: str) -> None:
+    """List what Assay knows: models, families, transforms, runtimes, metrics, checks, stored studies..."""
+    from assay.pipeline.listing import entries
+    from assay.show.listing import render_entries
+
+    click.echo(render_entries(entries(what, store), as_json=format_ == "json"))
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON schema of a study, for editors."""
+    import json
+
+    from assay.core.study import Study
+
+    click.echo(json.dumps(Study.model_json_schema(), indent=2))
+
+
+COMMANDS = (doctor, report, list_, schema)

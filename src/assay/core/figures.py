@@ -1,0 +1,114 @@
+"""Figures: the numbers of any result, ours or another tool's, with what is known of each. It refuses to fill a gap.
+
+A check that reads figures serves a study of Assay and a table that somebody pasted alike. Values are in the units of
+`core.metrics`; what a source did not say is `Absent`, and a fact that nobody gave is not there.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from assay.core.records import Absent, FrozenMap, Measured, Record, Scalar, Text, Versioned
+
+FACTS = {
+    "model": "name of the model, as written",
+    "family": "gpt2, llama ...",
+    "size": "size label within a family, such as S, M or 2.7B",
+    "parameters": "number of parameters",
+    "layers": "number of layers",
+    "hidden_size": "width of the model",
+    "intermediate_size": "width of the MLP",
+    "vocab_size": "size of the vocabulary",
+    "gated_mlp": "whether the MLP has a gate",
+    "runtime": "what executed it",
+    "device": "where it ran, as written",
+    "compute_units": "which units were allowed or used",
+    "dtype": "type of weights and products, as written: float32, float16, bfloat16, tf32, mixed, int8 ...",
+    "weight_bits": "bits per weight claimed",
+    "compiled": "whether a compiler was asked for",
+    "threads": "threads used",
+    "batch": "sequences side by side",
+    "concurrency": "requests under way at once",
+    "prompt_tokens": "tokens of the prompt, or of the sequence where there is one length",
+    "new_tokens": "tokens generated",
+    "context": "tokens of the window in which quality was scored",
+    "samples": "number of timed calls behind a mean",
+    "warmup": "calls left out before the timing began",
+    "ddof": "0 or 1: divisor n - ddof of the standard deviations",
+    "dataset": "text or task that quality was scored on",
+    "phase": "forward, backward, optimizer, prefill, decode ... where a row is one phase",
+}
+"""Facts of a row that checks read, by name; a row may hold others, which nobody reads."""
+
+
+class Figure(Record):
+    """One number of a result: of a row and a metric, in SI units, with its spread where it is known."""
+
+    row: str
+    metric: str
+    """A name of `core.metrics`, with `@workload` behind it where a row has several workloads."""
+    value: float
+    std: Measured = Absent(reason="no spread is given")
+    """Standard deviation of single calls."""
+    samples: int | Absent = Absent(reason="the number of samples is not given")
+    minimum: Measured = Absent(reason="no minimum is given")
+    maximum: Measured = Absent(reason="no maximum is given")
+    digits: int = Field(default=0, ge=0)
+    """Significant digits as printed; 0 where it was computed in full precision."""
+    written: str = ""
+    """As the source wrote it, with its unit."""
+    where: str = ""
+    """`file:line, column` for the reader; empty for our own."""
+
+
+class FigureRow(Record):
+    """One configuration: its name and its recorded facts."""
+
+    name: str
+    facts: FrozenMap[Scalar] = Field(default_factory=dict)
+    """By the names of `FACTS`; only what the source or the user stated."""
+
+
+class FigureTable(Versioned):
+    """Rows and their figures that belong together: one table of a file, or one study."""
+
+    title: str
+    source: str
+    """File, or digest of a study."""
+    rows: tuple[FigureRow, ...]
+    figures: tuple[Figure, ...]
+    facts: FrozenMap[Scalar] = Field(default_factory=dict)
+    """Of the whole table: stated beside it or by the user."""
+    hypotheses: FrozenMap[Scalar] = Field(default_factory=dict)
+    """Guesses of prose ("your GPU might be ..."): told to the reader; no check stands on them alone."""
+    expected: bool = False
+    """True for a table of expected or hoped-for values: its figures are not measurements, and nothing judges them."""
+    unread: tuple[str, ...] = ()
+    """Columns, cells and lines that were not recognised, each with its place."""
+    recognised: tuple[str, ...] = ()
+    """What each column was read as, in words."""
+    ratios: tuple[PrintedRatio, ...] = ()
+    """Speed-ups and savings as the source printed them, to be held against its own figures."""
+
+    def fact(self, row: FigureRow, name: str) -> Scalar | None:
+        """A fact of a row, or of the table where the row has none; None where nobody stated it."""
+        return row.facts.get(name, self.facts.get(name))
+
+    def figure(self, row: str, metric: str) -> Figure | None:
+        """The figure of a cell, if the table has one."""
+        return next((each for each in self.figures if each.row == row and each.metric == metric), None)
+
+
+class PrintedRatio(Record):
+    """A speed-up or a saving as a source printed it."""
+
+    row: str
+    metric: str
+    """What it is a ratio of."""
+    against: Text = Absent(reason="the source does not say against which row")
+    value: float
+    digits: int = Field(default=0, ge=0)
+    where: str = ""
+
+
+FigureTable.model_rebuild()
