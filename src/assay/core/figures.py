@@ -6,6 +6,8 @@ A check that reads figures serves a study of Assay and a table that somebody pas
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from assay.core.records import Absent, FrozenMap, Measured, Record, Scalar, Text, Versioned
@@ -20,6 +22,15 @@ FACTS = {
     "intermediate_size": "width of the MLP",
     "vocab_size": "size of the vocabulary",
     "gated_mlp": "whether the MLP has a gate",
+    "heads": "attention heads",
+    "kv_heads": "heads of keys and values",
+    "head_dim": "width of a head",
+    "shape": "shapes of sizes by name, such as S=12x768x3072,gated (see `core.shapes`)",
+    "resident_weight_bytes": "bytes of the weights in memory",
+    "decode_weight_bytes": "bytes of the weights that one decode step reads",
+    "role": "reference, baseline, candidate or null, where the source says so",
+    "requested_device": "device that was asked for, where it is recorded apart from what ran",
+    "requested_dtype": "type that was asked for, where it is recorded apart from what ran",
     "runtime": "what executed it",
     "device": "where it ran, as written",
     "compute_units": "which units were allowed or used",
@@ -36,9 +47,11 @@ FACTS = {
     "warmup": "calls left out before the timing began",
     "ddof": "0 or 1: divisor n - ddof of the standard deviations",
     "dataset": "text or task that quality was scored on",
+    "stride": "tokens between the starts of two scored windows",
     "phase": "forward, backward, optimizer, prefill, decode ... where a row is one phase",
 }
-"""Facts of a row that checks read, by name; a row may hold others, which nobody reads."""
+"""Facts of a row that checks read, by name; a row may hold others, which nobody reads. `name@workload` is a fact of one
+workload of a row."""
 
 
 class Figure(Record):
@@ -50,6 +63,8 @@ class Figure(Record):
     value: float
     std: Measured = Absent(reason="no spread is given")
     """Standard deviation of single calls."""
+    error: Measured = Absent(reason="no standard error is given")
+    """Standard error of `value`, where it is known otherwise than by `std` and `samples`."""
     samples: int | Absent = Absent(reason="the number of samples is not given")
     minimum: Measured = Absent(reason="no minimum is given")
     maximum: Measured = Absent(reason="no maximum is given")
@@ -112,3 +127,16 @@ class PrintedRatio(Record):
 
 
 FigureTable.model_rebuild()
+
+
+def labels(tables: Sequence[FigureTable]) -> tuple[str, ...]:
+    """One name for each table, by which a cell says in which one it stands: empty where there is only one table.
+
+    The title where no other table has it, otherwise with the source before it, otherwise numbered too.
+    """
+    if len(tables) == 1:
+        return ("",)
+    titles = [table.title for table in tables]
+    full = [f"{table.source}: {table.title}" for table in tables]
+    named = [title if title and titles.count(title) == 1 else whole for title, whole in zip(titles, full, strict=True)]
+    return tuple(f"{name} ({index})" if named.count(name) > 1 else name for index, name in enumerate(named, 1))

@@ -627,6 +627,8 @@ class Cell(Record):
 
     row: str
     metric: str
+    table: str = ""
+    """Which table, by `core.figures.labels`; empty where a result has one."""
 
 
 class Finding(Record):

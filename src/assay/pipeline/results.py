@@ -57,6 +57,7 @@ def judge(evidence: Evidence) -> Result:
         null_estimates=null,
         environment=evidence.environment,
         source=evidence.source,
+        roofs=evidence.roofs,
     )
     findings, not_checked = run_checks(subject)
     verdicts = tuple(verdict(row, comparisons, quality.get(row.name), evidence.study.gate, findings) for row in rows)

@@ -46,6 +46,8 @@ _BY_UNIT = {
     "W": Scale("W", 1, 3),
     "dB": Scale("dB", 1, 3),
     "1": Scale("%", 100, 3),
+    "1/s": Scale("/s", 1, 4),
+    "FLOP/s": Scale("TFLOP/s", 1e-12, 4),
 }
 
 

@@ -33,6 +33,7 @@ from assay.core.records import (
     Workload,
 )
 from assay.judge.checks.base import Subject
+from assay.judge.checks.tables import with_tables
 
 UNKNOWN = Absent(reason="not read in this test")
 DECODE = Workload(kind="decode", prompt_tokens=128, new_tokens=64)
@@ -275,7 +276,7 @@ def subject(**changes: Any) -> Subject:
         environment=environment(),
         source=SOURCE,
     )
-    return replace(whole, **changes)
+    return with_tables(replace(whole, **changes))
 
 
 @dataclass(frozen=True)

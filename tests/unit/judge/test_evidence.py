@@ -200,7 +200,7 @@ def test_rounds_may_come_in_any_order(make: Any) -> None:
     assert compare(rounds[::-1], "tpot_s", make.decode.name, "int8", "bf16", **SETTINGS) == forward
 
 
-@pytest.mark.parametrize("metric", ["speed", "tok_per_s"])
+@pytest.mark.parametrize("metric", ["speed", "words_per_s"])
 def test_unknown_metrics_are_refused(make: Any, metric: str) -> None:
     with pytest.raises(InputError, match=metric):
         compare((), metric, make.decode.name, "int8", "bf16", **SETTINGS)

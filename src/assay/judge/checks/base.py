@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from assay.core.figures import FigureTable
 from assay.core.records import (
     Absent,
     Cell,
@@ -17,6 +18,7 @@ from assay.core.records import (
     Measured,
     ModelSource,
     Quality,
+    Roofs,
     Round,
     Row,
     Run,
@@ -42,9 +44,14 @@ class Subject:
     comparisons: tuple[Comparison, ...]
     null_estimates: tuple[Comparison, ...]
     """The hidden A/A variant against the baseline."""
-    environment: Environment
+    environment: Environment | None
+    """None where another tool's figures are judged: nothing is known of the machine but what their facts say."""
     source: ModelSource | None
     """The model; None where programs without one are compared."""
+    roofs: Roofs | None = None
+    """The machine's ceilings, where they were measured."""
+    tables: tuple[FigureTable, ...] = ()
+    """The figures: of a study `checks.tables.native_table`, of other tools what was read of them."""
 
     def row(self, name: str) -> Row | None:
         """The row of that name, if there is one."""

@@ -7,7 +7,8 @@ from statistics import fmean, stdev
 
 from assay.core.metrics import METRICS
 from assay.core.records import Cell, Finding
-from assay.judge.checks.base import REPEATED_TIMES, Answer, Subject, number
+from assay.judge.checks.base import REPEATED_TIMES, Answer, Subject
+from assay.judge.checks.figures import Entry, entries, row_entries
 from assay.judge.checks.policy import CheckPolicy
 
 NAME = "non_positive_time"
@@ -44,14 +45,40 @@ def check(subject: Subject, policy: CheckPolicy) -> Answer:
                         remedy="Take more samples, or time a longer piece of work",
                     )
                 )
-    sampled = {(cell.row, cell.metric) for finding in findings for cell in finding.cells}
-    for row in subject.rows:
-        for key, shown in row.metrics.items():
-            value = number(shown)
-            name, _, workload = key.partition("@")
-            if value is not None and name in _TIME_METRICS and value <= 0 and (row.name, key) not in sampled:
-                findings.append(_impossible((subject.cell(row.name, name, workload),), f"{key} of {row.name}", value))
+    sampled = {cell for finding in findings for cell in finding.cells}
+    for entry in _entries(subject):
+        for figure in entry.figures():
+            name = figure.metric.partition("@")[0]
+            cell = entry.cell(name)
+            if name not in _TIME_METRICS or cell in sampled:
+                continue
+            sampled.add(cell)
+            if figure.value <= 0:
+                findings.append(_impossible((cell,), f"{name} of {entry.name}", figure.value))
+            elif not subject.rows:
+                findings += _unresolved(entry, name, policy)
     return Answer(tuple(findings))
+
+
+def _entries(subject: Subject) -> list[Entry]:
+    return [*row_entries(subject), *entries(subject)]
+
+
+def _unresolved(entry: Entry, metric: str, policy: CheckPolicy) -> list[Finding]:
+    value, error = entry.value(metric), entry.error(metric)
+    if value is None or error is None or value >= policy.unresolved_errors * error:
+        return []
+    return [
+        Finding(
+            check=NAME,
+            severity="WARN",
+            cells=(entry.cell(metric),),
+            numbers={"mean_s": value, "standard_error_s": error},
+            summary=f"{metric} of {entry.name} is {value:.3g} s, standard error {error:.3g} s: not resolved",
+            cause="cause unknown",
+            remedy="Take more samples, or time a longer piece of work",
+        )
+    ]
 
 
 def _impossible(cells: tuple[Cell, ...], what: str, value: float) -> Finding:

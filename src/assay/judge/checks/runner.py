@@ -9,6 +9,7 @@ from typing import Protocol, cast
 from assay.core.records import Finding
 from assay.judge.checks.base import Answer, Subject
 from assay.judge.checks.policy import CheckPolicy
+from assay.judge.checks.tables import with_tables
 
 CHECKS = (
     "non_positive_time",
@@ -53,11 +54,12 @@ def run_checks(
     """Findings, errors first, and what was not checked, each with the absent fact.
 
     Args:
-        subject: what was measured.
+        subject: what was measured: a study, whose figures are made here, or another tool's figures.
         policy: thresholds; the defaults where None.
         names: modules of the checks to run; all of them by default.
     """
     thresholds = policy or CheckPolicy()
+    subject = with_tables(subject)
     findings: list[Finding] = []
     not_checked: list[str] = []
     for name in names:
