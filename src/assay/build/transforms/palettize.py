@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from assay.build.kmeans import Histogram, optimal_centres
 from assay.build.nn.linear import PaletteLinear, pack_bits
 from assay.build.nn.select import linear_layer, replace, select
 from assay.core.errors import TransformError
@@ -45,6 +44,9 @@ def quantise(weight_OI: Tensor, bits: int, output_channels: int) -> tuple[Tensor
     The centres are the optimal k-means of the group's weights, rounded to the weight's type; each weight takes the
     nearest rounded centre, the lower one of two equally near. Entries that are not needed repeat the last one.
     """
+    # Here and not above: a worker that only loads palettes needs no compiler in its memory.
+    from assay.build.kmeans import Histogram, optimal_centres
+
     keys_OI = _sortable(weight_OI)
     groups = [keys_OI[first : first + output_channels] for first in range(0, len(keys_OI), output_channels)]
     found = [_distinct(keys) for keys in groups]
