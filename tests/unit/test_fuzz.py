@@ -1,4 +1,4 @@
-"""Mutated GGUF and safetensors files: nothing but Assay's own errors, no hang, no memory for what a header claims.
+"""Mutated GGUF, safetensors and study files: only Assay's own errors, no hang, no memory for what a header claims.
 
 Run as a program (`test_fuzz.py gguf 10000`) it allows itself 1 GiB beyond what it starts with, and 20 s an example.
 """
@@ -19,8 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from assay import catalog
 from assay.build.checkpoints import gguf, hf_directory
 from assay.core.errors import AssayError, TokenizerError
+from assay.core.study_file import read_study
+from assay.pipeline.plan import plan_rows
 
 GIB = 1 << 30
 HANG_S = 20
@@ -104,7 +107,20 @@ def read_safetensors_whole(folder: Path, content: bytes) -> None:
         assert tuple(checkpoint.tensor(name).shape) == checkpoint.shape(name)
 
 
-KINDS = {"gguf": (gguf_file(), read_gguf_whole), "safetensors": (safetensors_file(), read_safetensors_whole)}
+def read_study_whole(folder: Path, content: bytes) -> None:
+    path = folder / "mutated.toml"
+    path.write_bytes(content)
+    study = read_study(path)
+    assert plan_rows(study)
+    for spec in (spec for variant in study.variants for spec in variant.transforms):
+        catalog.options(spec)
+
+
+KINDS = {
+    "gguf": (gguf_file(), read_gguf_whole),
+    "safetensors": (safetensors_file(), read_safetensors_whole),
+    "study": ((Path(__file__).parents[2] / "examples" / "demo.toml").read_bytes(), read_study_whole),
+}
 NUMBERS = (
     0,
     1,
