@@ -41,7 +41,9 @@ def main() -> None:
             outcomes = [each.comparison.outcome for each in found]
             taken = sum(each.rounds for each in found) / tries
             right, wrong = outcomes.count("worse"), outcomes.count("better")
-            rows.append([f"{percents} %", str(rounds), f"{taken:.1f}", percent(right, tries), percent(wrong, tries), "80 %"])
+            rows.append(
+                [f"{percents} %", str(rounds), f"{taken:.1f}", percent(right, tries), percent(wrong, tries), "80 %"]
+            )
     header = ["planted", "rounds at most", "rounds taken", "found, 95 % interval", "wrong direction", "target"]
     show(f"planted extra work, {tries} tries", header, rows)
 

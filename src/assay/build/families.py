@@ -25,8 +25,14 @@ from assay.core.records import Contract, ModelSource
 class LanguageModel(Protocol):
     """What every family's `Model` can do; it is an `nn.Module`."""
 
-    def __call__(self, tokens_BT: Tensor, cache: StaticKVCache | None = None, last_only: bool = False) -> Tensor:
-        """Logits `[B, T, V]`, or `[B, 1, V]` of the last token."""
+    def __call__(
+        self,
+        tokens_BT: Tensor,
+        cache: StaticKVCache | None = None,
+        last_only: bool = False,
+        padding_B: Tensor | None = None,
+    ) -> Tensor:
+        """Logits `[B, T, V]`, or `[B, 1, V]` of the last token; `nn.padding` tells what `padding_B` is."""
 
     def new_cache(self, batch: int, capacity: int, dtype: torch.dtype, device: torch.device | str) -> StaticKVCache:
         """An empty cache that fits the model."""

@@ -6,7 +6,7 @@ Shape suffixes: B batch, T prompt tokens, K new tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from assay.core.records import Scalar
@@ -51,3 +51,14 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Free the weights and the cache; a second call does nothing."""
+
+
+class BatchSession(Session, Protocol):
+    """A session that can read prompts of unequal lengths side by side."""
+
+    def prefill_prompts(self, prompts: Sequence[Sequence[int]]) -> LogitArray:
+        """Forget the cache, read one prompt for each sequence, and return the logits of their last tokens, `[B, V]`.
+
+        Each gets what it would get alone. The cache's length is that of the longest: the others are filled up on
+        their left, and what is decoded behind them follows their own last token.
+        """

@@ -5,7 +5,7 @@ Shape suffixes: B batch, T prompt tokens, K new tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -62,6 +62,7 @@ class TorchSession:
         self._device = device
         self._cache: StaticKVCache | None = None
         self._history_BT = torch.empty((batch, 0), dtype=torch.int64, device=device)
+        self._padding_B: Tensor | None = None
         if decoding.kv_cache == "static":
             self._cache = cast(LanguageModel, model).new_cache(batch, capacity, compute_dtype(model), device)
         self._ran = False
@@ -86,11 +87,29 @@ class TorchSession:
 
     def prefill(self, tokens_BT: TokenArray) -> LogitArray:
         """Forget the sequence, read a prompt, and return the logits of its last token, `[B, V]`."""
-        tokens = self._tokens(tokens_BT)
-        self._check_length(tokens.shape[1])
+        return self._prefill(self._tokens(tokens_BT), None)
+
+    def prefill_prompts(self, prompts: Sequence[Sequence[int]]) -> LogitArray:
+        """Forget the sequences, read one prompt for each, and return the logits of their last tokens, `[B, V]`.
+
+        Shorter prompts are filled up on their left to the length of the longest; `rewind` counts that filling.
+        """
+        longest = max(map(len, prompts), default=0)
+        if not prompts or min(map(len, prompts)) < 1:
+            raise ContractError(
+                f"read {len(prompts)} prompts", "one has no tokens" if prompts else "there is none", "Give each a token"
+            )
+        padding = [longest - len(prompt) for prompt in prompts]
+        rows = [[0] * count + list(prompt) for count, prompt in zip(padding, prompts, strict=True)]
+        tokens = self._tokens(np.asarray(rows, dtype=np.int64))
+        return self._prefill(tokens, torch.tensor(padding, device=self._device) if any(padding) else None)
+
+    def _prefill(self, tokens_BT: Tensor, padding_B: Tensor | None) -> LogitArray:
+        self._check_length(tokens_BT.shape[1])
         self.rewind(0)
+        self._padding_B = padding_B
         with torch.inference_mode():
-            for chunk in torch.split(tokens, self._chunk or tokens.shape[1], dim=1):
+            for chunk in torch.split(tokens_BT, self._chunk or tokens_BT.shape[1], dim=1):
                 logits = self._append(chunk, last=1)
             return _to_numpy(logits[:, -1])
 
@@ -120,6 +139,15 @@ class TorchSession:
             raise ContractError(
                 f"rewind to {length} tokens", f"the session holds {self.length}", f"Rewind to 0..{self.length}"
             )
+        if self._padding_B is not None:
+            longest = int(self._padding_B.max())
+            if 0 < length <= longest:
+                raise ContractError(
+                    f"rewind to {length} tokens",
+                    f"the shortest prompt is filled up by {longest}",
+                    f"Rewind to 0, or to {longest + 1}..{self.length}",
+                )
+            self._padding_B = None if length == 0 else self._padding_B
         if self._cache is not None:
             self._cache.rewind(length)
         else:
@@ -140,10 +168,10 @@ class TorchSession:
         """Logits of the last 1 or all K tokens after appending K, `[B, last, V]`."""
         self._ran = True
         if self._cache is not None:
-            logits: Tensor = self._model(tokens_BK, self._cache, last_only=last == 1)
+            logits: Tensor = self._model(tokens_BK, self._cache, last == 1, self._padding_B)
             return logits
         self._history_BT = torch.cat((self._history_BT, tokens_BK), dim=1)
-        recomputed: Tensor = self._model(self._history_BT, None, last_only=last == 1)
+        recomputed: Tensor = self._model(self._history_BT, None, last == 1, self._padding_B)
         return recomputed[:, -last:]
 
     def _tokens(self, tokens_BT: TokenArray, any_batch: bool = False) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from assay.build.config_fields import ConfigFields
 from assay.build.nn.attention import causal_attention
 from assay.build.nn.kv_cache import StaticKVCache
+from assay.build.nn.padding import padded_positions, padding_mask
 from assay.core.errors import CheckpointError, ContractError
 from assay.core.records import Absent, Contract
 
@@ -123,14 +124,14 @@ class Attention(nn.Module):
         self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
 
-    def forward(self, x_BTD: Tensor, cache: StaticKVCache | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, cache: StaticKVCache | None, mask_B1TS: Tensor | None) -> Tensor:
         """Attend from `[B, T, D]` to the cache and itself."""
         B, T, D = x_BTD.shape
         qkv = self.c_attn(x_BTD).view(B, T, 3, self.num_heads, D // self.num_heads)
         q_BNTH, k_BNTH, v_BNTH = qkv.permute(2, 0, 3, 1, 4).unbind()
         if cache is not None:
             k_BNTH, v_BNTH = cache.update(self.layer, k_BNTH, v_BNTH)
-        out: Tensor = self.c_proj(causal_attention(q_BNTH, k_BNTH, v_BNTH))
+        out: Tensor = self.c_proj(causal_attention(q_BNTH, k_BNTH, v_BNTH, mask_B1TS=mask_B1TS))
         return out
 
 
@@ -159,9 +160,9 @@ class Layer(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, config.layer_norm_epsilon, bias=config.bias)
         self.mlp = MLP(config)
 
-    def forward(self, x_BTD: Tensor, cache: StaticKVCache | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, cache: StaticKVCache | None, mask_B1TS: Tensor | None) -> Tensor:
         """`[B, T, D]` to `[B, T, D]`."""
-        x_BTD = x_BTD + self.attn(self.ln_1(x_BTD), cache)
+        x_BTD = x_BTD + self.attn(self.ln_1(x_BTD), cache, mask_B1TS)
         out: Tensor = x_BTD + self.mlp(self.ln_2(x_BTD))
         return out
 
@@ -176,7 +177,7 @@ class Decoder(nn.Module):
         self.h = nn.ModuleList(Layer(config, layer) for layer in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, config.layer_norm_epsilon, bias=config.bias)
 
-    def forward(self, tokens_BT: Tensor, cache: StaticKVCache | None) -> Tensor:
+    def forward(self, tokens_BT: Tensor, cache: StaticKVCache | None, padding_B: Tensor | None) -> Tensor:
         """Tokens to normalised hidden states, `[B, T, D]`; the cache grows by T.
 
         Raises:
@@ -190,9 +191,14 @@ class Decoder(nn.Module):
                 f"the model has {self.wpe.num_embeddings} learned positions",
                 "Ask for fewer tokens",
             )
-        x_BTD: Tensor = self.wte(tokens_BT) + self.wpe.weight[start : start + T]
+        mask_B1TS = None
+        positions: Tensor = self.wpe.weight[start : start + T]
+        if padding_B is not None:
+            positions = self.wpe(padded_positions(padding_B, start, T))
+            mask_B1TS = padding_mask(padding_B, start, T)
+        x_BTD: Tensor = self.wte(tokens_BT) + positions
         for layer in self.h:
-            x_BTD = layer(x_BTD, cache)
+            x_BTD = layer(x_BTD, cache, mask_B1TS)
         if cache is not None:
             cache.advance(T)
         out: Tensor = self.ln_f(x_BTD)
@@ -210,9 +216,15 @@ class Model(nn.Module):
         if config.tie_word_embeddings:
             self.lm_head.weight = self.transformer.wte.weight
 
-    def forward(self, tokens_BT: Tensor, cache: StaticKVCache | None = None, last_only: bool = False) -> Tensor:
+    def forward(
+        self,
+        tokens_BT: Tensor,
+        cache: StaticKVCache | None = None,
+        last_only: bool = False,
+        padding_B: Tensor | None = None,
+    ) -> Tensor:
         """Logits `[B, T, V]`, or `[B, 1, V]` of the last token; positions start at the cache's length."""
-        x_BTD = self.transformer(tokens_BT, cache)
+        x_BTD = self.transformer(tokens_BT, cache, padding_B)
         logits: Tensor = self.lm_head(x_BTD[:, -1:] if last_only else x_BTD)
         return logits
 

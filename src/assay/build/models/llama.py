@@ -18,6 +18,7 @@ from assay.build.config_fields import ConfigFields
 from assay.build.nn.attention import causal_attention
 from assay.build.nn.kv_cache import StaticKVCache
 from assay.build.nn.norm import RMSNorm
+from assay.build.nn.padding import padding_mask
 from assay.build.nn.rope import RopeScaling, RotaryTable, rotate
 from assay.core.errors import CheckpointError
 from assay.core.records import Absent, Contract
@@ -126,7 +127,9 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(D, self.num_kv_heads * H, bias=bias)
         self.o_proj = nn.Linear(self.num_heads * H, D, bias=bias)
 
-    def forward(self, x_BTD: Tensor, cos_TH: Tensor, sin_TH: Tensor, cache: StaticKVCache | None) -> Tensor:
+    def forward(
+        self, x_BTD: Tensor, cos_TH: Tensor, sin_TH: Tensor, cache: StaticKVCache | None, mask_B1TS: Tensor | None
+    ) -> Tensor:
         """Attend from `[B, T, D]` to the cache and itself."""
         B, T, _ = x_BTD.shape
         q_BNTH = self.q_proj(x_BTD).view(B, T, self.num_heads, self.head_dim).transpose(1, 2)
@@ -136,7 +139,7 @@ class Attention(nn.Module):
         k_BGTH = rotate(k_BGTH, cos_TH, sin_TH)
         if cache is not None:
             k_BGTH, v_BGTH = cache.update(self.layer, k_BGTH, v_BGTH)
-        out: Tensor = self.o_proj(causal_attention(q_BNTH, k_BGTH, v_BGTH))
+        out: Tensor = self.o_proj(causal_attention(q_BNTH, k_BGTH, v_BGTH, mask_B1TS=mask_B1TS))
         return out
 
 
@@ -166,9 +169,11 @@ class Layer(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = MLP(config)
 
-    def forward(self, x_BTD: Tensor, cos_TH: Tensor, sin_TH: Tensor, cache: StaticKVCache | None) -> Tensor:
+    def forward(
+        self, x_BTD: Tensor, cos_TH: Tensor, sin_TH: Tensor, cache: StaticKVCache | None, mask_B1TS: Tensor | None
+    ) -> Tensor:
         """`[B, T, D]` to `[B, T, D]`."""
-        x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), cos_TH, sin_TH, cache)
+        x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), cos_TH, sin_TH, cache, mask_B1TS)
         out: Tensor = x_BTD + self.mlp(self.post_attention_layernorm(x_BTD))
         return out
 
@@ -183,13 +188,15 @@ class Decoder(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.rotary = RotaryTable(config.head_dim, config.rope_theta, config.rope_scaling)
 
-    def forward(self, tokens_BT: Tensor, cache: StaticKVCache | None) -> Tensor:
+    def forward(self, tokens_BT: Tensor, cache: StaticKVCache | None, padding_B: Tensor | None) -> Tensor:
         """Tokens to normalised hidden states, `[B, T, D]`; the cache grows by T."""
         T = tokens_BT.shape[1]
+        start = cache.length if cache is not None else 0
         x_BTD: Tensor = self.embed_tokens(tokens_BT)
-        cos_TH, sin_TH = self.rotary.slice(cache.length if cache is not None else 0, T, x_BTD)
+        cos_TH, sin_TH = self.rotary.slice(start, T, x_BTD, padding_B)
+        mask_B1TS = None if padding_B is None else padding_mask(padding_B, start, T)
         for layer in self.layers:
-            x_BTD = layer(x_BTD, cos_TH, sin_TH, cache)
+            x_BTD = layer(x_BTD, cos_TH, sin_TH, cache, mask_B1TS)
         if cache is not None:
             cache.advance(T)
         out: Tensor = self.norm(x_BTD)
@@ -207,9 +214,15 @@ class Model(nn.Module):
         if config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 
-    def forward(self, tokens_BT: Tensor, cache: StaticKVCache | None = None, last_only: bool = False) -> Tensor:
+    def forward(
+        self,
+        tokens_BT: Tensor,
+        cache: StaticKVCache | None = None,
+        last_only: bool = False,
+        padding_B: Tensor | None = None,
+    ) -> Tensor:
         """Logits `[B, T, V]`, or `[B, 1, V]` of the last token; positions start at the cache's length."""
-        x_BTD = self.model(tokens_BT, cache)
+        x_BTD = self.model(tokens_BT, cache, padding_B)
         logits: Tensor = self.lm_head(x_BTD[:, -1:] if last_only else x_BTD)
         return logits
 

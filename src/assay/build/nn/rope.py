@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from assay.build.nn.padding import padded_positions
 from assay.core.errors import CheckpointError
 
 
@@ -89,12 +90,18 @@ class RotaryTable:
         self._cos_TH = torch.empty(0)
         self._sin_TH = torch.empty(0)
 
-    def slice(self, start: int, tokens: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """`(cos, sin)` of positions start .. start + tokens, each `[T, H]`, in the type and on the device of `like`."""
+    def slice(self, start: int, tokens: int, like: Tensor, padding_B: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`(cos, sin)` of the tokens start .. start + tokens, each `[T, H]`, in the type and on the device of `like`.
+
+        They are `[B, 1, T, H]` where padding shifts the positions of each sequence; see `nn.padding`.
+        """
         end = start + tokens
         if end > len(self._cos_TH) or self._cos_TH.dtype != like.dtype or self._cos_TH.device != like.device:
             self._grow(end, like)
-        return self._cos_TH[start:end], self._sin_TH[start:end]
+        if padding_B is None:
+            return self._cos_TH[start:end], self._sin_TH[start:end]
+        positions_B1T = padded_positions(padding_B, start, tokens)[:, None]
+        return self._cos_TH[positions_B1T], self._sin_TH[positions_B1T]
 
     def _grow(self, length: int, like: Tensor) -> None:
         rounded = 1 << max(length - 1, 255).bit_length()

@@ -66,6 +66,26 @@ def test_logits_equal_in_one_pass_in_chunks_and_token_by_token(config, both):
             assert relative(torch.cat(parts, dim=1), expected) < 1e-5
 
 
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_a_padded_batch_gives_each_prompt_what_it_gives_alone(config, both):
+    theirs, ours = both(config)
+    tokens = torch.randint(0, 97, (3, 24), generator=torch.Generator().manual_seed(1))
+    padding = torch.tensor([0, 5, 17])
+    real = torch.arange(24) >= padding[:, None]
+    with torch.inference_mode():
+        positions = (real.cumsum(1) - 1).clamp(min=0)
+        expected = theirs(tokens, attention_mask=real.long(), position_ids=positions).logits[real]
+        assert relative(ours(tokens, padding_B=padding)[real], expected) < 1e-5
+        for lengths in ((20, *[1] * 4), (1, 7, 1, 15), (23, 1)):
+            cache = ours.new_cache(3, 24, torch.float32, "cpu")
+            parts = [ours(chunk, cache, padding_B=padding) for chunk in tokens.split(lengths, dim=1)]
+            assert relative(torch.cat(parts, dim=1)[real], expected) < 1e-5
+        # Padding on the right needs nothing.
+        for row, count in enumerate(padding):
+            alone = theirs(tokens[row : row + 1, : 24 - count]).logits
+            assert relative(ours(tokens)[row : row + 1, : 24 - count], alone) < 1e-5
+
+
 def test_planted_faults_are_seen(both):
     """A comparison proves itself on faults before its "equal" is believed."""
     theirs, ours = both(CONFIGS["llama"])

@@ -102,6 +102,44 @@ def test_prefill_and_decode_give_the_logits_of_one_whole_pass(artifacts, open_se
     assert session.decode(ids[:, 26:27]).dtype == np.float32
 
 
+@pytest.mark.parametrize("kv_cache", ["static", "none"])
+@pytest.mark.parametrize("chunk", [0, 1, 7])
+def test_unequal_prompts_side_by_side_give_what_each_gives_alone(artifacts, open_session, kv_cache, chunk):
+    session = open_session(batch=3, kv_cache=kv_cache, prefill_chunk=chunk)
+    lengths, ids = (9, 20, 1), tokens(3, 30)
+    alone = [model_logits(artifacts, "fp32", ids[row : row + 1, : n + 8])[0] for row, n in enumerate(lengths)]
+    scale = max(np.abs(logits).max() for logits in alone)
+    after = np.stack([ids[row, n : n + 8] for row, n in enumerate(lengths)])
+
+    def expected(first, last):
+        return np.stack([logits[n + first : n + last] for n, logits in zip(lengths, alone, strict=True)])
+
+    for _ in range(2):
+        found = session.prefill_prompts([ids[row, :n].tolist() for row, n in enumerate(lengths)])
+        np.testing.assert_allclose(found, expected(-1, 0)[:, 0], atol=1e-5 * scale)
+        assert session.length == 20
+        for step in range(4):
+            found = session.decode(after[:, step : step + 1])
+            np.testing.assert_allclose(found, expected(step, step + 1), atol=1e-5 * scale)
+        np.testing.assert_allclose(session.decode(after[:, 4:]), expected(4, 8), atol=1e-5 * scale)
+        session.rewind(21)
+        np.testing.assert_allclose(session.decode(after[:, 1:3]), expected(1, 3), atol=1e-5 * scale)
+    with pytest.raises(ContractError, match="filled up by 19"):
+        session.rewind(19)
+    # Prompts of one length leave nothing of the padding behind.
+    whole = model_logits(artifacts, "fp32", ids)
+    np.testing.assert_allclose(session.prefill(ids[:, :20]), whole[:, 19], atol=1e-5 * scale)
+    np.testing.assert_allclose(session.decode(ids[:, 20:22]), whole[:, 20:22], atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "said"), [([], "there is none"), ([[1], []], "no tokens"), ([[1]], "batch of 2"), ([[1], [96]], "96")]
+)
+def test_prompts_that_do_not_fit_the_session_are_refused(open_session, prompts, said):
+    with pytest.raises(ContractError, match=said):
+        open_session(batch=2).prefill_prompts(prompts)
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_greedy_tokens_are_the_same_with_and_without_a_cache(artifacts, open_session, name):
     prompt = tokens(1, 10)[0].tolist()
