@@ -77,7 +77,7 @@ NEURAL_ENGINE_REAL_FP16 = MappingProxyType({"M1": 4.8 * TERA, "M4": 19.0 * TERA}
 
 
 def _one(value: float) -> tuple[float, float]:
-    return (value, value)
+    return (float(value), float(value))
 
 
 def _nvidia(
