@@ -29,7 +29,7 @@ _BITS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """One configuration on one workload: its figures and its facts."""
 
@@ -212,3 +212,61 @@ def entries(subject: Subject) -> list[Entry]:
             )
             found += [Entry(subject, table, label, row, workload) for workload in names or ("",)]
     return found
+
+
+# ------------------------------------------------------------------------------------------------ all else equal
+
+SHAPE_FACTS = frozenset(
+    {"size", "parameters", "layers", "hidden_size", "intermediate_size", "vocab_size", "heads", "kv_heads", "head_dim",
+     "tied", "resident_weight_bytes", "decode_weight_bytes", "gated_mlp", "model"}
+)  # fmt: skip
+"""Facts that change together with the size of a model."""
+DTYPE_FACTS = frozenset(
+    {"dtype", "weight_bits", "resident_weight_bytes", "decode_weight_bytes", "requested_dtype", "role"}
+)
+"""Facts that change together with the precision."""
+_INCIDENTAL = frozenset({"role", "samples", "ddof", "shape"})
+_WORDS = frozenset(
+    {"a", "and", "at", "batch", "bit", "bits", "bs", "compile", "compiled", "context", "eager", "float", "fp", "in",
+     "int", "length", "of", "on", "only", "point", "precision", "seq", "size", "steps", "tok", "token", "tokens",
+     "uncompiled", "user", "users", "warm", "warmup", "window", "with", "x"}
+)  # fmt: skip
+
+
+def varying(entries_: list[Entry], *facts: str) -> list[list[Entry]]:
+    """Entries of one table and workload that agree in everything but some facts, two or more of each kind.
+
+    Names count too: rows whose names differ in a word that no fact explains (`flash`, `baseline`) differ in something.
+    """
+    ignored = _INCIDENTAL.union(facts)
+    groups: dict[object, list[Entry]] = {}
+    for entry in entries_:
+        stated = {
+            name: entry.fact(name)
+            for name in {key.partition("@")[0] for key in (*entry.row.facts, *entry.table.facts)} - ignored
+        }
+        workload = "" if {"prompt_tokens", "batch"} & set(facts) else entry.workload
+        key = (entry.label, workload, frozenset(stated.items()), essence(entry))
+        groups.setdefault(key, []).append(entry)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def essence(entry: Entry) -> frozenset[str]:
+    """The words of a row's name that neither its facts nor a number explain."""
+    explained = {
+        word for value in (*entry.row.facts.values(), *entry.table.facts.values()) for word in _words(str(value))
+    }
+    return frozenset(
+        word
+        for word in _words(entry.row.name)
+        if word not in explained and word not in _WORDS and not canonical_dtype(word) and not re.search(r"\d", word)
+    )
+
+
+def _words(text: str) -> set[str]:
+    return {word for word in re.split(r"[^a-z0-9.]+", text.casefold()) if word}
+
+
+def standard_error(*parts: float | None) -> float:
+    """Of a sum or a difference: the root of the sum of squares of the errors that are known."""
+    return math.hypot(*(part for part in parts if part is not None))

@@ -26,6 +26,46 @@ class CheckPolicy(Record):
     """4: interquartile range / median."""
     noise_iqr_gross: float = Field(default=0.25, gt=0)
     """4: the same, called gross."""
+    impossible_spread: float = Field(default=1.001, ge=1)
+    """1: deviation / mean against the largest possible; above 1 for what printing rounds."""
+    cold_call_match: float = Field(default=0.25, gt=0, lt=1)
+    """2: distance of deviation / (mean - warm reference) from sqrt(n), as a share of it."""
+    cold_call_variation: float = Field(default=0.25, gt=0)
+    """2: deviation / mean where there is no warm reference."""
+    derived_match: float = Field(default=1e-3, gt=0)
+    """5: distance of a deviation from the hypotenuse of two others, as a share of it."""
+    backward_least: float = Field(default=1.6, gt=0)
+    """6: backward / forward."""
+    backward_most: float = Field(default=3.2, gt=0)
+    """6"""
+    phase_sum: float = Field(default=0.01, gt=0)
+    """7: distance of forward + backward from the whole, as a share of it."""
+    more_work: float = Field(default=1.05, ge=1)
+    """9: least ratio of parameters, tokens or sequences that counts as more work."""
+    more_margin: float = Field(default=0.03, ge=0)
+    """9: by how much more work must be faster where no error is known."""
+    overhead_flat: float = Field(default=0.10, gt=0)
+    """10: difference of the times per layer."""
+    overhead_work: float = Field(default=1.5, gt=1)
+    """10: ratio of the FLOPs per layer."""
+    dispatch_floors: float = Field(default=2.0, gt=0)
+    """10: time / (dispatches x dispatch floor)."""
+    compile_equal: float = Field(default=0.03, gt=0)
+    """11: difference of compiled and uncompiled."""
+    residual_spread: float = Field(default=0.15, gt=0)
+    """11b: range of measured - predicted over the rows, as a share of its mean."""
+    residual_roofs: float = Field(default=1.8, gt=1)
+    """11b: largest / smallest predicted time among the rows."""
+    calls_growth: float = Field(default=0.05, gt=0)
+    """12: distance of the time ratio of 2 k and k calls from 2, as a share."""
+    flat_work: float = Field(default=2.0, gt=1)
+    """12: ratio of tokens or sequences from which a time must have grown."""
+    flat_time: float = Field(default=1.1, gt=0)
+    """12: the time ratio up to which it has not."""
+    flat_share: float = Field(default=0.5, gt=0)
+    """12: share of the time that the operations need at the device's peak, from which flat is impossible."""
+    flat_work_alone: float = Field(default=4.0, gt=1)
+    """12: the ratio of tokens or sequences where no peak is known."""
     unresolved_errors: float = Field(default=2.0, gt=0)
     """5: a time below this many standard errors is not resolved."""
     consistency: float = Field(default=0.05, gt=0, lt=1)

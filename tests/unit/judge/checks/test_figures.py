@@ -20,7 +20,7 @@ def table(title: str = "times", **fields: Any) -> FigureTable:
         FigureRow(name="half", facts={"dtype": "fp16"}),
     )
     figures = (
-        Figure(row="fp32", metric="forward_s", value=0.0214, std=0.004, digits=3),
+        Figure(row="fp32", metric="forward_s", value=0.0214, std=0.0004, digits=3),
         Figure(row="half", metric="forward_s", value=0.0107, digits=3),
     )
     return FigureTable(**{"title": title, "source": "a.md", "rows": rows, "figures": figures, **fields})
@@ -63,7 +63,7 @@ def test_a_subject_of_tables_alone_has_no_rounds_and_knows_no_machine() -> None:
     assert (fp32.amount("batch"), half.amount("batch")) == (4, 2)
     assert fp32.device is not None
     assert fp32.device.name == "A100"
-    assert fp32.error("forward_s") == pytest.approx(math.hypot(0.004 / math.sqrt(10), 0.0001 / math.sqrt(12)))
+    assert fp32.error("forward_s") == pytest.approx(math.hypot(0.0004 / math.sqrt(10), 0.0001 / math.sqrt(12)))
     assert half.error("forward_s") is None
 
 

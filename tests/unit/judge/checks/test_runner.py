@@ -11,13 +11,13 @@ import pytest
 from pydantic import ValidationError
 
 from assay.core.records import ModelSource
-from assay.judge.checks import base, figures, policy, runner
+from assay.judge.checks import base, figures, policy, runner, work
 from assay.judge.checks.policy import CheckPolicy
 from assay.judge.checks.runner import CHECKS, load_check, run_checks
 
 FOLDER = Path(runner.__file__).parent
 DOCS = Path(__file__).parents[4] / "docs" / "checks"
-LEAVES = {"__init__", "base", "figures", "policy", "runner", "tables"}
+LEAVES = {"__init__", "base", "figures", "policy", "runner", "tables", "work"}
 
 
 def test_every_file_of_the_folder_is_listed_and_nothing_else() -> None:
@@ -41,7 +41,7 @@ def test_a_check_imports_no_other_check(name: str) -> None:
     tree = ast.parse((FOLDER / f"{name}.py").read_text())
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
     others = {module for module in imported if module.startswith("assay.judge.checks")}
-    assert others <= {base.__name__, figures.__name__, policy.__name__}
+    assert others <= {base.__name__, figures.__name__, policy.__name__, work.__name__}
 
 
 def test_every_threshold_is_read_and_says_its_rule() -> None:
