@@ -161,8 +161,9 @@ class Target(Record):
 class Decoding(Record, use_attribute_docstrings=True):
     """What changes at run time without new files."""
 
-    kv_cache: Literal["static", "none"] = "static"
-    """`static` holds keys and values at their full length from the start; `none` computes them anew."""
+    kv_cache: Literal["static", "growing", "none"] = "static"
+    """`static` holds keys and values at their full length from the start; `growing` takes memory as the sequence
+    grows; `none` computes them anew. Layers with a sliding window keep the window and little more in either."""
     prefill_chunk: int = Field(default=0, ge=0)
     """Tokens per prefill call; 0 means the whole prompt at once."""
 
