@@ -60,6 +60,7 @@ def bench_study(
     prompt_tokens: int,
     new_tokens: int,
     depth: int = 128,
+    train_tokens: int = 0,
     rounds: int = 40,
     threads: int = 0,
     runtimes: tuple[str, ...] = ("torch",),
@@ -82,6 +83,8 @@ def bench_study(
         workloads.append({"kind": "prefill", "prompt_tokens": prompt_tokens, "new_tokens": 0})
     if new_tokens:
         workloads.append({"kind": "decode", "prompt_tokens": depth, "new_tokens": new_tokens})
+    if train_tokens:
+        workloads.append({"kind": "train_step", "prompt_tokens": train_tokens, "new_tokens": 0})
     content = {
         "name": f"bench-{Path(model).name}",
         "model": model,

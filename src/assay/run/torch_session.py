@@ -20,6 +20,7 @@ from assay.build.nn.kv_cache import KVCache
 from assay.core.errors import ContractError
 from assay.core.records import Artifact, Decoding, Scalar, Target
 from assay.run import torch_devices
+from assay.run.torch_trainer import TorchTrainer
 
 if TYPE_CHECKING:
     from assay.run.session import LogitArray, TokenArray
@@ -67,6 +68,7 @@ class TorchSession:
             made = cast(LanguageModel, model)
             self._cache = made.new_cache(batch, capacity, compute_dtype(model), device, decoding.kv_cache)
         self._ran = False
+        self._trainer: TorchTrainer | None = None
         self._facts = _static_facts(model, artifact, decoding, self._cache, device, threads)
 
     @property
@@ -76,7 +78,7 @@ class TorchSession:
             self._facts = {**self._facts, **self._operations()}
         if self._cache is not None:
             self._facts = {**self._facts, "kv_cache_bytes": self._cache.nbytes}
-        return self._facts
+        return self._facts if self._trainer is None else {**self._facts, **self._trainer.facts}
 
     @property
     def length(self) -> int:
@@ -156,6 +158,17 @@ class TorchSession:
         else:
             self._history_BT = self._history_BT[:, :length]
 
+    def trainer(self, tokens_BT: TokenArray) -> TorchTrainer:
+        """Prepare to train on a batch: the weights of this session change. Raises UnsupportedError."""
+        self._trainer = TorchTrainer(self._model, self._tokens(tokens_BT, any_batch=True))
+        self._ran = True
+        return self._trainer
+
+    @property
+    def training_bytes(self) -> Mapping[str, int]:
+        """`gradient_bytes`, `optimizer_state_bytes` and `activation_bytes` of a step; empty before there was one."""
+        return {} if self._trainer is None else self._trainer.state_bytes()
+
     def sync(self) -> None:
         """Wait until the device has finished everything asked of it; a no-op on a CPU."""
         torch_devices.synchronize(self._device)
@@ -163,7 +176,7 @@ class TorchSession:
     def close(self) -> None:
         """Free the weights and the cache; a second call does nothing."""
         _ = self.facts
-        self._model = self._cache = None
+        self._model = self._cache = self._trainer = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -10,7 +10,7 @@ from assay.judge.checks.policy import CheckPolicy
 
 NAME = "throughput_latency"
 RULE = "8"
-_TIMED_BY = {"prefill_s": "prefill", "tpot_s": "decode"}
+_TIMED_BY = {"prefill_s": "prefill", "tpot_s": "decode", "train_step_s": "train_step"}
 
 
 def check(subject: Subject, policy: CheckPolicy) -> Answer:
@@ -147,7 +147,7 @@ def _product(subject: Subject, policy: CheckPolicy, row: Row, workload: Workload
         )
         if seconds is None or per_s is None:
             continue
-        work = workload.batch * (workload.prompt_tokens if time == "prefill_s" else 1)
+        work = workload.batch * (1 if time == "tpot_s" else workload.prompt_tokens)
         ratio = per_s[1] * seconds[1] / work
         if abs(ratio - 1) > policy.consistency:
             findings.append(
