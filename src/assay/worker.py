@@ -37,7 +37,7 @@ from assay.core.records import Absent, Decoding, Estimate, Target, TransformSpec
 from assay.keep.artifacts import ArtifactCache
 from assay.run.measure.environment import package_versions
 from assay.run.measure.memory import MemoryMeter
-from assay.run.session import TrainableSession
+from assay.run.session import Trainable
 from assay.run.texts import load_text
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class Worker:
         """Memory and facts as they are now."""
         session = self._open_session()
         memory = self._memory.finish(kv_cache_bytes=float(session.kv_cache_bytes), device=self._device)
-        training = session.training_bytes if isinstance(session, TrainableSession) else {}
+        training = session.training_bytes if isinstance(session, Trainable) else {}
         sizes = {name: float(size) for name, size in training.items()}
         return {"facts": dict(session.facts), "memory": memory.model_copy(update=sizes).model_dump(mode="json")}
 

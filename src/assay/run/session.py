@@ -78,8 +78,8 @@ class Trainer(Protocol):
 
 
 @runtime_checkable
-class TrainableSession(Session, Protocol):
-    """A session of a runtime that can train."""
+class Trainable(Protocol):
+    """What a session of a runtime that can train has beside the rest."""
 
     def trainer(self, tokens_BT: TokenArray) -> Trainer:
         """Prepare to train on a batch. Raises UnsupportedError where the weights have no gradients."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from assay.core.errors import InputError, UnsupportedError
 from assay.core.records import Workload
 from assay.run.measure.clock import NANOSECOND, collector_off
-from assay.run.session import Session, TrainableSession
+from assay.run.session import Session, Trainable
 from assay.run.workloads.driver import Timing, text_tokens
 
 PHASES = ("forward_s", "backward_s", "optimizer_step_s")
@@ -39,9 +39,9 @@ class TrainStepDriver:
             raise InputError(
                 "a train_step workload", f"prompt_tokens = {workload.prompt_tokens}", "Ask for two tokens or more"
             )
-        if not isinstance(session, TrainableSession):
+        self._sync = session.sync
+        if not isinstance(session, Trainable):
             raise UnsupportedError("a training step", "this runtime cannot train", "Use the runtime torch")
-        self._session = session
         self._trainer = session.trainer(text_tokens(workload, token_ids, workload.prompt_tokens))
         self.phases: Mapping[str, list[Timing]] = {}
 
@@ -52,7 +52,7 @@ class TrainStepDriver:
 
     def block(self, calls: int) -> list[Timing]:
         """Take `calls` steps; `phases` holds the times of their parts until the next block."""
-        sync, clock = self._session.sync, time.perf_counter_ns
+        sync, clock = self._sync, time.perf_counter_ns
         parts = (self._trainer.forward, self._trainer.backward, self._trainer.step)
         marks = [[0] * (len(parts) + 1) for _ in range(calls)]
         with collector_off():

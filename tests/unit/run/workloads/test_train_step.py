@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import numpy as np
 import pytest
@@ -87,8 +86,6 @@ class SleepingTrainer:
 
 
 class SleepingSession:
-    length = kv_cache_bytes = 0
-    facts: dict[str, Any] = {}  # noqa: RUF012
     training_bytes: dict[str, int] = {}  # noqa: RUF012
 
     def trainer(self, tokens_BT: np.ndarray) -> SleepingTrainer:
@@ -98,7 +95,10 @@ class SleepingSession:
     def sync(self) -> None:
         """Nothing to wait for."""
 
-    prefill = decode = logits = rewind = close = None
+
+class Untrainable:
+    def sync(self) -> None:
+        """Nothing to wait for."""
 
 
 def test_phases_are_timed_apart_and_lie_within_the_step() -> None:
@@ -120,4 +120,4 @@ def test_too_short_a_sequence_and_a_runtime_that_cannot_train_are_refused() -> N
     with pytest.raises(InputError):
         TrainStepDriver(SleepingSession(), Workload(kind="train_step", prompt_tokens=1), range(9))  # type: ignore[arg-type]
     with pytest.raises(UnsupportedError, match="cannot train"):
-        TrainStepDriver(object(), Workload(kind="train_step", prompt_tokens=4), range(9))  # type: ignore[arg-type]
+        TrainStepDriver(Untrainable(), Workload(kind="train_step", prompt_tokens=4), range(9))  # type: ignore[arg-type]
