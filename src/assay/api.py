@@ -265,18 +265,18 @@ class LoadedModel:
     session: Session
     tokenizer: Tokenizer | Absent
 
-    def generate(self, prompt: str, new_tokens: int = 64) -> str:
-        """Greedy continuation of `prompt`, without the prompt."""
-        return "".join(self.stream(prompt, new_tokens))
+    def generate(self, prompt: str, new_tokens: int = 64, *, chat: bool = False) -> str:
+        """Greedy continuation of `prompt`, without the prompt; with `chat`, the answer to it as a user's message."""
+        return "".join(self.stream(prompt, new_tokens, chat=chat))
 
-    def stream(self, prompt: str, new_tokens: int = 64) -> Iterator[str]:
+    def stream(self, prompt: str, new_tokens: int = 64, *, chat: bool = False) -> Iterator[str]:
         """The continuation piece by piece; a character is given when it is whole."""
         from assay.run.decoding.greedy import greedy_steps
 
         if isinstance(self.tokenizer, Absent):
             raise TokenizerError("Text was asked for", self.tokenizer.reason, "Use `logits` with token ids")
         pieces = self.tokenizer.stream()
-        ids = self.tokenizer.encode(prompt)
+        ids = self.tokenizer.chat(prompt) if chat else self.tokenizer.encode(prompt)
         for token in greedy_steps(self.session, ids, new_tokens, eos_ids=self.tokenizer.eos_ids):
             yield pieces.push(token)
         yield pieces.flush()
@@ -306,6 +306,7 @@ def load(
     runtime: str = "torch",
     context: int = 2048,
     threads: int = 0,
+    adapter: str = "",
     store: Path = DEFAULT_STORE,
 ) -> LoadedModel:
     """Build a variant (or take it from the cache) and load it into this process.
@@ -316,17 +317,18 @@ def load(
         runtime: which runtime of the catalog.
         context: positions of the KV cache; at most the model's own.
         threads: 0 means as many as the process may use.
+        adapter: directory of a LoRA adapter (peft) to merge; none by default.
         store: the directory that keeps artifacts.
 
     Raises:
         AssayError: the model or the variant cannot be built or loaded here.
     """
     wanted = variant_of(variant) if isinstance(variant, str) else variant
-    adapter = catalog.runtime(runtime)
+    engine = catalog.runtime(runtime)
     target = Target(runtime=runtime, format=catalog.RUNTIMES[runtime].format, threads=threads)
-    artifact_directory, checkpoint = build(model, wanted.transforms, target.format, store)
+    artifact_directory, checkpoint = build(model, wanted.transforms, target.format, store, adapter)
     artifact = catalog.exporter(target.format).read_artifact(artifact_directory)
-    session = adapter.open_session(
+    session = engine.open_session(
         artifact_directory,
         target,
         wanted.decoding,
@@ -340,13 +342,15 @@ def load(
     return LoadedModel(session, tokenizer)
 
 
-def build(model: str, transforms: Sequence[TransformSpec], format_name: str, store: Path) -> tuple[Path, Any]:
+def build(
+    model: str, transforms: Sequence[TransformSpec], format_name: str, store: Path, adapter: str = ""
+) -> tuple[Path, Any]:
     """Build an artifact in this process, or find it in the cache: its directory, and the open checkpoint.
 
     Raises:
         AssayError: the model cannot be read or a transform cannot be applied.
     """
-    checkpoint = catalog.open_checkpoint(model)
+    checkpoint = catalog.open_checkpoint(model, adapter)
     directory, _ = find_or_build(
         checkpoint, tuple(transforms), format_name, ArtifactCache(open_store(store).artifacts_directory)
     )
@@ -354,7 +358,13 @@ def build(model: str, transforms: Sequence[TransformSpec], format_name: str, sto
 
 
 def build_to(
-    model: str, short: str, output: Path, *, format_name: str = "torch", store: Path = DEFAULT_STORE
+    model: str,
+    short: str,
+    output: Path,
+    *,
+    format_name: str = "torch",
+    adapter: str = "",
+    store: Path = DEFAULT_STORE,
 ) -> Artifact:
     """Build a variant from its short form and copy it to `output`, which must not exist or be empty.
 
@@ -366,7 +376,7 @@ def build_to(
         raise InputError(
             f"The output {str(output)!r} was asked for", "it exists already", "Name a directory that does not exist"
         )
-    directory, _ = build(model, transforms_of(short), format_name, store)
+    directory, _ = build(model, transforms_of(short), format_name, store, adapter)
     with as_store_error(f"writing an artifact to {output}", output):
         shutil.copytree(directory, output, dirs_exist_ok=True)
     artifact: Artifact = catalog.exporter(format_name).read_artifact(output)
@@ -393,25 +403,6 @@ def stored_result(store: Path, study: str | None = None) -> Result:
             "Name one of them, or run a study",
         )  # fmt: skip
     return found[-1]
-
-
-def stored(store: Path, name: str | None = None) -> Result | Contest:
-    """The newest of all that a store holds, or of a study or a contest by its name or the first digits of its digest.
-
-    Raises:
-        StoreError: the store cannot be read.
-        InputError: it holds no such result.
-    """
-    contests = open_store(store).all(CONTEST, None, Contest) if store.is_dir() else ()
-    alike = [c for c in contests if name is None or (len(name) >= 6 and c.id.startswith(name))]
-    try:
-        result = stored_result(store, name)
-    except InputError:
-        if not alike:
-            raise
-        return alike[-1]
-    newest = alike[-1] if alike else None
-    return newest if newest is not None and newest.created_utc > result.created_utc else result
 
 
 def rounds_of(store: Path, result: Result) -> tuple[Round, ...]:
@@ -443,7 +434,6 @@ __all__ = [
     "plan",
     "rounds_of",
     "run",
-    "stored",
     "stored_result",
     "transforms_of",
     "variant_of",

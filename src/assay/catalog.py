@@ -6,6 +6,7 @@ import difflib
 import importlib
 import importlib.util
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from assay.build import hub
 from assay.core.errors import (
     CheckpointError,
     InputError,
@@ -81,7 +83,6 @@ WORKLOADS = MappingProxyType(
         "prefill": ("assay.run.workloads.prefill", "PrefillDriver"),
         "decode": ("assay.run.workloads.decode", "DecodeDriver"),
         "generate": ("assay.run.workloads.generate", "GenerateDriver"),
-        "train_step": ("assay.run.workloads.train_step", "TrainStepDriver"),
     }
 )
 
@@ -136,10 +137,12 @@ def require(package: str, extra: str, asked: str) -> None:
 
 
 def locate_model(name: str) -> Path:
-    """The path of a model: a name of `MODELS`, or a path as given.
+    """The path of a model: a name of `MODELS`, a hub id (`hub:org/name@revision`), or a path as given.
 
     Raises:
-        CheckpointError: neither a known name nor an existing path, or the package of a known name is missing.
+        CheckpointError: neither a known name nor an existing path, or the package of a known name is missing, or the
+            hub has no such model or cannot be reached.
+        MissingDependencyError: a hub id without the package that fetches it.
     """
     if name in MODELS:
         entry = MODELS[name]
@@ -151,26 +154,54 @@ def locate_model(name: str) -> Path:
         raise CheckpointError(
             f"The model {name!r} was asked for", f"the package {entry.package} is not installed", entry.install
         )
+    if hub.is_reference(name):
+        return fetch(name).path
     path = Path(name).expanduser()
     if path.exists():
         return path
     near = difflib.get_close_matches(name, MODELS, n=1)
     hint = f"Did you mean {near[0]!r}? " if near else ""
+    if re.fullmatch(r"[\w.-]+/[\w.-]+(@\S+)?", name):
+        hint += f"If you mean the Hugging Face hub, write hub:{name}. "
     raise CheckpointError(
         f"The model {name!r} was asked for",
         "there is no such file or directory, and no packaged model of that name",
-        f"{hint}Give a .gguf file, a directory with config.json and safetensors, or one of: {', '.join(MODELS)}",
+        f"{hint}Give a .gguf file, a directory with config.json and safetensors, hub:org/name, or one of: "
+        f"{', '.join(MODELS)}",
     )
 
 
-def open_checkpoint(name: str) -> Any:
-    """Open a model by name or path with the first kind of checkpoint that recognises it.
+def fetch(name: str) -> hub.Fetched:
+    """A model of the hub on this disk: see `build.hub.fetch`.
 
     Raises:
-        CheckpointError: none does, or the file is damaged.
+        CheckpointError: it cannot be had.
+        MissingDependencyError: the package that fetches it is not installed.
     """
-    path = locate_model(name)
+    require("huggingface_hub", "hub", f"The model {name!r} was asked for")
+    return hub.fetch(name)
+
+
+def open_checkpoint(name: str, adapter: str = "") -> Any:
+    """Open a model by name, hub id or path, with a LoRA adapter merged into it where a directory is named.
+
+    Raises:
+        CheckpointError: no kind of checkpoint recognises it, the file is damaged, or the adapter does not fit.
+    """
     require("torch", "torch", f"The model {name!r} was asked for")
+    if hub.is_reference(name):
+        fetched = fetch(name)
+        pinned = importlib.import_module("assay.build.checkpoints.pinned").PinnedCheckpoint
+        checkpoint = pinned(_open(name, fetched.path), fetched.pinned, fetched.commit)
+    else:
+        checkpoint = _open(name, locate_model(name))
+    if not adapter:
+        return checkpoint
+    return importlib.import_module("assay.build.adapters").AdaptedCheckpoint(checkpoint, Path(adapter).expanduser())
+
+
+def _open(name: str, path: Path) -> Any:
+    """Open a path with the first kind of checkpoint that recognises it."""
     for module_name in CHECKPOINTS.values():
         module = importlib.import_module(module_name)
         if module.recognises(path):

@@ -18,9 +18,10 @@ import socket
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn, Protocol, runtime_checkable
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from assay import catalog
 from assay.core.canonical import digest
@@ -37,7 +38,6 @@ from assay.core.records import Absent, Decoding, Estimate, Target, TransformSpec
 from assay.keep.artifacts import ArtifactCache
 from assay.run.measure.environment import package_versions
 from assay.run.measure.memory import MemoryMeter
-from assay.run.session import Trainable
 from assay.run.texts import load_text
 
 if TYPE_CHECKING:
@@ -50,19 +50,12 @@ TOOLCHAIN = ("assay", "torch", "numpy", "safetensors")
 """Packages whose versions are part of an artifact's recipe."""
 
 
-@runtime_checkable
-class _Phased(Protocol):
-    """A driver whose calls have parts that are timed too."""
-
-    phases: Mapping[str, list[tuple[float, float]]]
-
-
 class Worker:
     """Holds at most one open checkpoint and one session, and carries out requests one after another."""
 
     def __init__(self) -> None:
         self._memory = MemoryMeter()
-        self._checkpoint: tuple[str, Any] | None = None
+        self._checkpoint: tuple[tuple[str, str], Any] | None = None
         self._session: Session | None = None
         self._drivers: dict[str, Any] = {}
         self._tokens: list[int] = []
@@ -77,18 +70,34 @@ class Worker:
 
     # ------------------------------------------------------------------------------------------------ building
 
-    def do_inspect(self, model: str) -> Reply:
-        """What a model is: its source and its config, without building anything."""
-        checkpoint = self._open_checkpoint(model)
-        source = checkpoint.source.model_copy(update={"location": model})
-        return {"source": source.model_dump(mode="json"), "config": dict(checkpoint.config)}
+    def do_inspect(self, model: str, adapter: str = "") -> Reply:
+        """What a model is: its source, its config and what is odd in it, without building anything.
 
-    def do_plan(self, model: str, recipes: list[dict[str, Any]]) -> Reply:
+        `model` of the answer is the name by which the same files are found again: a hub id comes back with its commit.
+        """
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            checkpoint = self._open_checkpoint(model, adapter)
+            importlib.import_module("assay.build.families").check_config(checkpoint.config)
+        pinned = checkpoint.source.location if isinstance(checkpoint.source.revision, str) else model
+        source = checkpoint.source.model_copy(update={"location": pinned})
+        return {
+            "source": source.model_dump(mode="json"),
+            "config": dict(checkpoint.config),
+            "model": pinned,
+            "remarks": list(dict.fromkeys(str(warning.message) for warning in said)),
+        }
+
+    def do_plan(self, model: str, recipes: list[dict[str, Any]], adapter: str = "") -> Reply:
         """The sizes of artifacts before they are built, and the operations of a pass; no weight is read.
 
         Each recipe has `transforms` and `format`; its answer is an artifact to be, or why it cannot be built.
         """
-        config = self._open_checkpoint(model).config
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            config = self._open_checkpoint(model, adapter).config
+            families = importlib.import_module("assay.build.families")
+            families.check_config(config)
         planned: list[Reply] = []
         for recipe in recipes:
             specs = tuple(TransformSpec.model_validate_json(json.dumps(spec)) for spec in recipe["transforms"])
@@ -102,12 +111,19 @@ class Worker:
                 planned.append({"reason": str(error)})
             else:
                 planned.append({"artifact": sizes.model_dump(mode="json")})
-        families = importlib.import_module("assay.build.families")
-        return {"planned": planned, "dispatches": families.dispatches(config)}
+        remarks = list(dict.fromkeys(str(warning.message) for warning in said))
+        return {"planned": planned, "dispatches": families.dispatches(config), "remarks": remarks}
 
-    def do_build(self, model: str, transforms: list[dict[str, Any]], format: str, cache: str) -> Reply:  # noqa: A002
+    def do_build(
+        self,
+        model: str,
+        transforms: list[dict[str, Any]],
+        format: str,  # noqa: A002
+        cache: str,
+        adapter: str = "",
+    ) -> Reply:
         """Build an artifact, or find it in the cache; the answer says which."""
-        checkpoint = self._open_checkpoint(model)
+        checkpoint = self._open_checkpoint(model, adapter)
         specs = tuple(TransformSpec.model_validate_json(json.dumps(spec)) for spec in transforms)
         started = time.perf_counter()
         directory, cached = find_or_build(checkpoint, specs, format, ArtifactCache(Path(cache)))
@@ -133,9 +149,9 @@ class Worker:
         partial.replace(destination)
         return {"tokens": len(ids), "description": description, "text_digest": digest(ids), "source": source_digest}
 
-    def _open_checkpoint(self, model: str) -> Any:
-        if self._checkpoint is None or self._checkpoint[0] != model:
-            self._checkpoint = (model, catalog.open_checkpoint(model))
+    def _open_checkpoint(self, model: str, adapter: str = "") -> Any:
+        if self._checkpoint is None or self._checkpoint[0] != (model, adapter):
+            self._checkpoint = ((model, adapter), catalog.open_checkpoint(model, adapter))
         return self._checkpoint[1]
 
     # ------------------------------------------------------------------------------------------------ running
@@ -180,16 +196,13 @@ class Worker:
             "cpu_s": time.process_time() - cpu,
             "wall_s": time.perf_counter() - wall,
             "metric": driver.metric,
-            "phases": driver.phases if isinstance(driver, _Phased) else {},
         }
 
     def do_facts(self) -> Reply:
         """Memory and facts as they are now."""
         session = self._open_session()
         memory = self._memory.finish(kv_cache_bytes=float(session.kv_cache_bytes), device=self._device)
-        training = session.training_bytes if isinstance(session, Trainable) else {}
-        sizes = {name: float(size) for name, size in training.items()}
-        return {"facts": dict(session.facts), "memory": memory.model_copy(update=sizes).model_dump(mode="json")}
+        return {"facts": dict(session.facts), "memory": memory.model_dump(mode="json")}
 
     def _driver(self, workload: dict[str, Any]) -> Any:
         record = Workload.model_validate_json(json.dumps(workload))
@@ -222,11 +235,11 @@ class Worker:
             "recipe": quality.recipe(cut, context),
         }
 
-    def do_generate(self, model: str, prompt: str, new_tokens: int) -> Reply:
-        """Greedy text after a prompt. Answers with the ids and the text."""
+    def do_generate(self, model: str, prompt: str, new_tokens: int, chat: bool = False) -> Reply:
+        """Greedy text after a prompt, or in answer to it as a user's message. Answers with the ids and the text."""
         greedy = importlib.import_module("assay.run.decoding.greedy")
         tokenizer = self._open_checkpoint(model).tokenizer()
-        prompt_ids = tokenizer.encode(prompt)
+        prompt_ids = tokenizer.chat(prompt) if chat else tokenizer.encode(prompt)
         ids = greedy.greedy(self._open_session(), prompt_ids, new_tokens, eos_ids=tokenizer.eos_ids)
         return {"ids": ids, "text": tokenizer.decode(ids)}
 

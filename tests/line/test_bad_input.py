@@ -48,7 +48,7 @@ def store(tmp_path):
     [
         ("model = ", ["not TOML"]),
         ("", ["model", "Field required"]),
-        ("colour = 3" + STUDY, ["colour: unknown key", "Allowed: baseline"]),
+        ("colour = 3" + STUDY, ["colour: unknown key", "Allowed: adapter, baseline"]),
         (STUDY + "[measure]\nbudgt_s = 3", ["measure.budgt_s", "did you mean 'budget_s'"]),
         (STUDY + "[measure]\nbudget_s = -3", ["measure.budget_s", "greater than 0", "found -3"]),
         (STUDY + "[measure]\nbudget_s = nan", ["no number"]),

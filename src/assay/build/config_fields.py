@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from assay.core.errors import CheckpointError
@@ -23,6 +24,7 @@ INERT_KEYS = frozenset(
         "gradient_checkpointing",
         "id2label",
         "initializer_range",
+        "is_decoder",
         "label2id",
         "model_type",
         "output_attentions",
@@ -41,6 +43,37 @@ INERT_KEYS = frozenset(
 )
 """Keys that change no logit at inference."""
 
+ALTERING_KEYS: Mapping[str, tuple[Any, ...]] = MappingProxyType(
+    {
+        "add_cross_attention": (False,),
+        "adapters": ({}, []),
+        "alibi": (False,),
+        "attn_logit_softcapping": (),
+        "block_sparse": (False,),
+        "cross_attention_layers": ([],),
+        "embedding_multiplier": (1, 1.0),
+        "final_logit_softcapping": (),
+        "is_encoder_decoder": (False,),
+        "logit_scale": (1, 1.0),
+        "logits_scaling": (1, 1.0),
+        "mup_width_scale": (1, 1.0),
+        "num_experts": (0, 1),
+        "num_local_experts": (0, 1),
+        "pruned_heads": ({},),
+        "qk_layernorm": (False,),
+        "quantization_config": (),
+        "residual_multiplier": (1, 1.0),
+        "rope_parameters": (),
+        "rope_scaling": (),
+        "sliding_window": (),
+        "use_bidirectional_attention": (False,),
+    }
+)
+"""Keys known to alter the computation of some family, and the values beside null with which they alter nothing.
+
+A family that does not read such a key has not implemented it.
+"""
+
 
 class ConfigFields:
     """A cursor over the keys of one config.json; `finish` reports the keys that nobody read.
@@ -48,10 +81,12 @@ class ConfigFields:
     Args:
         family: the `model_type`, for messages.
         config: the mapping of config.json.
+        file: the name of the file, for messages.
     """
 
-    def __init__(self, family: str, config: Mapping[str, Any]) -> None:
+    def __init__(self, family: str, config: Mapping[str, Any], file: str = "config.json") -> None:
         self._family = family
+        self._file = file
         self._config = config
         self._read: set[str] = set()
 
@@ -98,25 +133,49 @@ class ConfigFields:
             raise self._wrong(key, found, "a table")
         return found
 
+    def listed(self, key: str) -> tuple[str, ...]:
+        """A list of strings, empty where there is none. Raises CheckpointError."""
+        self._read.add(key)
+        found = self._config.get(key)
+        if found is None:
+            return ()
+        if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+            raise self._wrong(key, found, "a list of strings")
+        return tuple(found)
+
     def only(self, key: str, implemented: Any, meaning: str) -> None:
         """Refuse values of `key` but `implemented` or null: they alter the computation. Raises CheckpointError."""
         self._read.add(key)
         found = self._config.get(key)
         if found is not None and found != implemented:
             raise CheckpointError(
-                f"read a {self._family} config.json",
+                f"read a {self._family} {self._file}",
                 f"{key} = {found!r} ({meaning}) changes the computation and is not implemented",
                 f"Use a checkpoint with {key} = {implemented!r}",
             )
 
     def finish(self) -> None:
-        """Warn of keys that are neither read nor known to be inert."""
+        """Warn of keys that are neither read nor known to be inert; refuse those known to alter the computation.
+
+        Raises:
+            CheckpointError: a key of `ALTERING_KEYS` that the family did not read has a value that alters it.
+        """
+        for key in sorted(ALTERING_KEYS.keys() & self._config.keys() - self._read):
+            found, harmless = self._config[key], ALTERING_KEYS[key]
+            if found is not None and found not in harmless:
+                raise CheckpointError(
+                    f"read a {self._family} {self._file}",
+                    f"{key} = {found!r} changes the computation and is not implemented for {self._family}",
+                    f"Use a checkpoint without {key}",
+                )
         unknown = sorted(
-            key for key in self._config if key not in self._read and key not in INERT_KEYS and not key.startswith("_")
+            key
+            for key in self._config
+            if key not in self._read and key not in INERT_KEYS and key not in ALTERING_KEYS and not key.startswith("_")
         )
         if unknown:
             warnings.warn(
-                f"config.json of this {self._family} model has keys that Assay does not know and does not use: "
+                f"{self._file} of this {self._family} model has keys that Assay does not know and does not use: "
                 f"{', '.join(unknown)}",
                 stacklevel=3,
             )
@@ -128,11 +187,13 @@ class ConfigFields:
             found = default
         if found is None:
             raise CheckpointError(
-                f"read a {self._family} config.json", f"the key {key!r} is missing", "Use a complete config.json"
+                f"read a {self._family} {self._file}", f"the key {key!r} is missing", f"Use a complete {self._file}"
             )
         return found
 
     def _wrong(self, key: str, found: Any, allowed: str) -> CheckpointError:
         return CheckpointError(
-            f"read a {self._family} config.json", f"{key} = {found!r}", f"{key} must be {allowed}: correct config.json"
+            f"read a {self._family} {self._file}",
+            f"{key} = {found!r}",
+            f"{key} must be {allowed}: correct {self._file}",
         )

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from assay.build import models
 from assay.build.dispatches import count_dispatches
 from assay.build.nn.empty import empty_modules
-from assay.build.nn.kv_cache import Kind, KVCache
+from assay.build.nn.kv_cache import StaticKVCache
 from assay.core.errors import CheckpointError, UnknownArchitectureError
 from assay.core.records import Contract, ModelSource
 
@@ -28,16 +28,14 @@ class LanguageModel(Protocol):
     def __call__(
         self,
         tokens_BT: Tensor,
-        cache: KVCache | None = None,
+        cache: StaticKVCache | None = None,
         last_only: bool = False,
         padding_B: Tensor | None = None,
     ) -> Tensor:
         """Logits `[B, T, V]`, or `[B, 1, V]` of the last token; `nn.padding` tells what `padding_B` is."""
 
-    def new_cache(
-        self, batch: int, capacity: int, dtype: torch.dtype, device: torch.device | str, kind: Kind = "static"
-    ) -> KVCache:
-        """An empty cache that fits the model; layers with a window have a sliding one, whatever the kind."""
+    def new_cache(self, batch: int, capacity: int, dtype: torch.dtype, device: torch.device | str) -> StaticKVCache:
+        """An empty cache that fits the model."""
 
 
 class Family(Protocol):
@@ -87,6 +85,16 @@ def family(model_type: object) -> Family:
             f"Use a checkpoint of one of: {', '.join(family_names())}",
         )
     return cast(Family, importlib.import_module(f"{models.__name__}.{model_type}"))
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Read a config.json as its family does, for the errors and the warnings alone.
+
+    Raises:
+        UnknownArchitectureError: no family has this `model_type`.
+        CheckpointError: config.json is wrong or asks for what is not implemented.
+    """
+    family(config.get("model_type")).Config.from_dict(config)
 
 
 def tensor_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

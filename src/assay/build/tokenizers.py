@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from tokenizers import processors
 from assay.build import tokenizer_vocabularies
 from assay.build.files import read_json, require_file
 from assay.core.canonical import digest
-from assay.core.errors import CheckpointError, TokenizerError
+from assay.core.errors import CheckpointError, MissingDependencyError, TokenizerError
 from assay.core.records import Absent, Text
 
 _REPLACEMENT = "\ufffd"
@@ -116,6 +117,26 @@ class Tokenizer:
     def chat_template(self) -> Text:
         """The Jinja template that turns a conversation into text."""
         return self._special.chat_template
+
+    def chat(self, prompt: str, system: str = "") -> list[int]:
+        """Ids of a prompt as a user's message, up to where the model's answer begins.
+
+        The template's text brings its own special tokens, so none are added around it.
+
+        Raises:
+            TokenizerError: there is no template, or it refuses.
+            MissingDependencyError: jinja2 is not installed.
+        """
+        asked = "A prompt was to be put into the chat template"
+        if isinstance(self.chat_template, Absent):
+            raise TokenizerError(asked, self.chat_template.reason, "Give the prompt as it is (leave --chat out)")
+        if importlib.util.find_spec("jinja2") is None:
+            raise MissingDependencyError(asked, "jinja2", "torch")
+        from assay.build.chat import render
+
+        messages = [{"role": "system", "content": system}] if system else []
+        text = render(self.chat_template, [*messages, {"role": "user", "content": prompt}], self._special.roles)
+        return self.encode(text, add_special=False)
 
     @cached_property
     def digest(self) -> str:

@@ -9,6 +9,7 @@ A module of this package holds the commands of one job; each imports what it nee
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,23 @@ from assay.cli import look, make, measure
 from assay.core.errors import AssayError
 
 
+class _Warnings:
+    """Shows each warning once in the words of the command line, without the line of code that gave it."""
+
+    def __init__(self) -> None:
+        self._shown: set[str] = set()
+
+    def __call__(self, message: Warning | str, *_: Any, **__: Any) -> None:
+        if str(message) not in self._shown:
+            self._shown.add(str(message))
+            click.echo(f"assay: warning: {message}", err=True)
+
+
 class _Main(click.Group):
     """Turns Assay's errors into a message and an exit status."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        warnings.showwarning = _Warnings()
         debug = "--debug" in (kwargs.get("args") or sys.argv[1:])
         try:
             status = super().main(*args, **{**kwargs, "standalone_mode": False})

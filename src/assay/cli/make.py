@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from assay.cli.shared import bench_study
+from assay.cli.shared import ADAPTER, bench_study
 
 
 @click.command()
@@ -43,13 +43,14 @@ def plan(
 @click.option("--transform", "transforms", multiple=True, help="A variant's short form or a transform; repeatable.")
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Directory to write; must not exist.")
 @click.option("--format", "format_", default="torch", show_default=True)
+@ADAPTER
 @click.pass_obj
-def build(store: Path, /, model: str, transforms: tuple[str, ...], output: Path, format_: str) -> None:
+def build(store: Path, /, model: str, transforms: tuple[str, ...], output: Path, format_: str, adapter: str) -> None:
     """Build an artifact: safetensors with config.json and tokenizer.json, which others can load."""
     from assay import api
     from assay.show.table import describe_artifact
 
-    artifact = api.build_to(model, "+".join(transforms), output, format_name=format_, store=store)
+    artifact = api.build_to(model, "+".join(transforms), output, format_name=format_, adapter=adapter, store=store)
     click.echo(describe_artifact(artifact, str(output)))
 
 
@@ -59,14 +60,19 @@ def build(store: Path, /, model: str, transforms: tuple[str, ...], output: Path,
 @click.option("--variant", default="fp32", show_default=True, help="A variant's short form.")
 @click.option("-n", "--new-tokens", type=click.IntRange(1), default=64, show_default=True)
 @click.option("-t", "--threads", type=click.IntRange(0), default=0, help="Threads; 0 for all CPUs.")
+@click.option("--chat", is_flag=True, help="Give the prompt as a user's message, through the model's chat template.")
+@ADAPTER
 @click.pass_obj
-def generate(store: Path, /, model: str, prompt: str, variant: str, new_tokens: int, threads: int) -> None:
-    """Continue a prompt greedily, and stream the text."""
+def generate(
+    store: Path, /, model: str, prompt: str, variant: str, new_tokens: int, threads: int, chat: bool, adapter: str
+) -> None:  # fmt: skip
+    """Continue a prompt greedily, and stream the text. With --chat, answer it."""
     from assay import api
 
-    with api.load(model, variant, threads=threads, store=store) as loaded:
-        click.echo(prompt, nl=False)
-        for piece in loaded.stream(prompt, new_tokens):
+    with api.load(model, variant, threads=threads, adapter=adapter, store=store) as loaded:
+        if not chat:
+            click.echo(prompt, nl=False)
+        for piece in loaded.stream(prompt, new_tokens, chat=chat):
             click.echo(piece, nl=False)
         click.echo()
 

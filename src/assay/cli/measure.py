@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from assay.cli.shared import bench_study, result_options, run_study
+from assay.cli.shared import ADAPTER, bench_study, result_options, run_study
 
 
 @click.command()
@@ -34,8 +34,6 @@ def run(store: Path, /, study: Path, **options: Any) -> None:
               help="Decode steps; 0 for none.")  # fmt: skip
 @click.option("-d", "--depth", type=click.IntRange(1), default=128, show_default=True,
               help="Tokens in the KV cache when decoding begins.")  # fmt: skip
-@click.option("--train", "train_tokens", type=click.IntRange(0), default=0, show_default=True,
-              help="Tokens of a training step (forward, backward, AdamW); 0 for none.")  # fmt: skip
 @click.option("-r", "--rounds", type=click.IntRange(2), default=40, show_default=True, help="Rounds at most.")
 @click.option("-t", "--threads", type=click.IntRange(0), default=0, help="Threads; 0 for all CPUs.")
 @click.option("--runtime", "runtimes", multiple=True, default=("torch",), show_default=True)
@@ -43,13 +41,14 @@ def run(store: Path, /, study: Path, **options: Any) -> None:
 @click.option("--quality-tokens", type=click.IntRange(0), default=4096, show_default=True, help="0 skips quality.")
 @click.option("--min-speedup", type=float, help="Gate: decode speed against the baseline.")
 @click.option("--max-kl", type=float, help="Gate: KL divergence from the reference, in nats.")
+@ADAPTER
 @result_options
 @click.pass_obj
 def bench(store: Path, /, model: str, **options: Any) -> None:
     """Compare variants of a model without a study file.
 
-    MODEL is a name (see `assay list models`), a .gguf file, a directory with config.json and safetensors, or a nanoGPT
-    checkpoint.
+    MODEL is a name (see `assay list models`), a .gguf file, a directory with config.json and safetensors, a nanoGPT
+    checkpoint, or a model of the Hugging Face hub (hub:org/name@revision).
     """
     shared = {key: options.pop(key) for key in ("budget", "format_", "reports", "use_gate", "quiet")}
     run_study(bench_study(model, **options), store, **shared)
@@ -97,7 +96,9 @@ def compare(
 @click.option("--text", default="prose", show_default=True, help="prose, or a UTF-8 file.")
 @click.option("--tokens", type=click.IntRange(16), default=4096, show_default=True, help="Tokens of text.")
 @click.option("--context", type=click.IntRange(8), default=1024, show_default=True, help="Tokens of a window.")
+@click.option("--chat", is_flag=True, help="Put the sample's prompt into the model's chat template.")
 @click.option("-t", "--threads", type=click.IntRange(0), default=0, help="Threads; 0 for all CPUs.")
+@ADAPTER
 @result_options
 @click.pass_obj
 def quality(store: Path, /, model: str, **options: Any) -> None:
@@ -113,8 +114,10 @@ def quality(store: Path, /, model: str, **options: Any) -> None:
         prompt_tokens=0,
         new_tokens=0,
         threads=options["threads"],
+        adapter=options["adapter"],
     )
-    plan = QualityPlan(text=options["text"], tokens=options["tokens"], context=options["context"])
+    plan = QualityPlan(text=options["text"], tokens=options["tokens"], context=options["context"],
+                       sample_chat=options["chat"])  # fmt: skip
     run_study(study.model_copy(update={"quality": plan, "workloads": ()}), store, **shared)
 
 

@@ -56,6 +56,8 @@ class QualityPlan(Record, use_attribute_docstrings=True):
     """What every variant continues greedily, side by side in the report."""
     sample_tokens: int = Field(default=48, ge=0)
     """Tokens of that continuation; 0 for none."""
+    sample_chat: bool = False
+    """Give the prompt as a user's message, through the model's chat template."""
 
 
 class MeasurePolicy(Record, use_attribute_docstrings=True):
@@ -91,7 +93,10 @@ class Study(Record, use_attribute_docstrings=True):
     name: str = "study"
     """What results are found by; the file's name by default."""
     model: str = Field(min_length=1)
-    """A name (`assay list models`), a .gguf file, a directory with config.json, or a nanoGPT checkpoint."""
+    """A name (`assay list models`), a .gguf file, a directory with config.json, a nanoGPT checkpoint, or a model of the
+    Hugging Face hub: `hub:org/name@revision`."""
+    adapter: str = ""
+    """Directory of a LoRA adapter (peft) that is merged into the model."""
     baseline: str
     """The variant with which speed is compared."""
     reference: str

@@ -28,7 +28,7 @@ from assay.core.study import Study
 from assay.keep.store import Store
 from assay.pipeline import fitting
 from assay.pipeline.doctor import CEILINGS
-from assay.pipeline.plan import NULL_NAME, PlannedRow, cached_batch, capacity_needed, plan_rows
+from assay.pipeline.plan import NULL_NAME, PlannedRow, capacity_needed, plan_rows
 from assay.pipeline.processes import WorkerFailed, WorkerProcess
 from assay.run.measure import environment as surroundings
 
@@ -159,7 +159,7 @@ def plan_study(study: Study, store: Store | None, device_name: str | None = None
     else:
         roofs = published_roofs(device_name)
         available = Absent(reason=f"the memory of {roofs.name} is not in the table")
-    artifacts, dispatches = _ask(study, planned)
+    artifacts, dispatches, remarks = _ask(study, planned)
     cells = [
         _cell(study, row, artifacts[row.name], workload, dispatches, roofs)
         for row in planned
@@ -190,7 +190,7 @@ def plan_study(study: Study, store: Store | None, device_name: str | None = None
         together_bytes=_sum(needs),
         available_bytes=available,
         groups=groups,
-        warnings=tuple(_warnings(study, rows, needs, available, groups)),
+        warnings=(*remarks, *_warnings(study, rows, needs, available, groups)),
     )
 
 
@@ -200,7 +200,10 @@ def _available(study: Study) -> Measured:
     return surroundings.load().available_bytes
 
 
-def _ask(study: Study, planned: Sequence[PlannedRow]) -> tuple[dict[str, PlannedArtifact | Absent], Mapping[str, int]]:
+def _ask(
+    study: Study, planned: Sequence[PlannedRow]
+) -> tuple[dict[str, PlannedArtifact | Absent], Mapping[str, int], Sequence[str]]:
+    """The artifacts to be, the operations of a pass, and what is odd in the model's files."""
     recipes = [
         {
             "transforms": [spec.model_dump(mode="json") for spec in row.variant.transforms],
@@ -210,7 +213,7 @@ def _ask(study: Study, planned: Sequence[PlannedRow]) -> tuple[dict[str, Planned
     ]
     try:
         with WorkerProcess("plan") as worker:
-            answer = worker.ask("plan", _TIMEOUT_S, model=study.model, recipes=recipes)
+            answer = worker.ask("plan", _TIMEOUT_S, model=study.model, adapter=study.adapter, recipes=recipes)
     except WorkerFailed as failure:
         raise RunError(
             f"A plan for the model {study.model!r} was asked for", failure.outcome.message, "Check the file"
@@ -222,7 +225,7 @@ def _ask(study: Study, planned: Sequence[PlannedRow]) -> tuple[dict[str, Planned
             if "artifact" in told
             else Absent(reason=told["reason"])
         )
-    return found, answer["dispatches"]
+    return found, answer["dispatches"], answer["remarks"]
 
 
 def _cell(
@@ -235,7 +238,7 @@ def _cell(
 ) -> PlannedCell:
     if isinstance(artifact, Absent):
         return _empty_cell(row.name, workload, artifact, artifact)
-    batch = cached_batch(study.workloads)
+    batch = max(w.batch for w in study.workloads)
     memory = float(
         cost.session_bytes(artifact, workload, capacity_needed(study, artifact.contract.context_length), batch)
     )
@@ -246,7 +249,7 @@ def _cell(
         work = cost.work(artifact, workload, row.variant.decoding)
     except InputError as error:
         return _empty_cell(row.name, workload, Absent(reason=error.found), memory)
-    steps = {"prefill": 0, "train_step": 0, "decode": 1}.get(workload.kind, workload.new_tokens - 1)
+    steps = {"prefill": 0, "decode": 1}.get(workload.kind, workload.new_tokens - 1)
     launches = float(dispatches["step"] * steps + dispatches["prompt"] * (work.passes - steps))
     return PlannedCell(
         row=row.name,

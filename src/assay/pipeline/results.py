@@ -113,7 +113,7 @@ def _row(evidence: Evidence, row: BuiltRow, quality: Quality | None) -> Row:
             _dispatches(evidence, row.name),
         ),
     }
-    notes = [note for change in row.artifact.changes for note in change.notes]
+    notes = [*(note for change in row.artifact.changes for note in change.notes), *evidence.remarks]
     return Row(
         name=row.name,
         role=row.plan.role,
@@ -142,10 +142,9 @@ def _by_workload(
                 if run.variant == name and run.workload.name == workload.name
             ]
             succeeded = any(run.outcome.kind == "ok" for run in runs)
-            if runs and not succeeded and runs[0].outcome.kind in ("out_of_memory", "unsupported"):
+            if runs and not succeeded and runs[0].outcome.kind == "out_of_memory":
                 key = rate if len(alike) == 1 else f"{rate}@{workload.name}"
-                why = runs[0].outcome
-                found[key] = Absent(reason=f"{why.kind.replace('_', ' ')}: {why.message}")
+                found[key] = Absent(reason=f"out of memory: {runs[0].outcome.message}")
             elif succeeded and len(alike) > 1:
                 plain = {metric for metric in (rate, TIMES[kind]) if metric in found}
                 found |= {f"{metric}@{workload.name}": found.pop(metric) for metric in plain}

@@ -97,6 +97,8 @@ class Evidence:
     complete: bool
     roofs: Roofs
     """The machine's ceilings, where they were measured."""
+    remarks: tuple[str, ...] = ()
+    """What is odd in the model's files, such as keys of config.json that nobody knows."""
 
 
 class StudyRun:
@@ -123,7 +125,7 @@ class StudyRun:
         planned = plan_rows(self._study)
         model = str(self._study.model)
         with WorkerProcess("build") as worker:
-            source, tokens = self._prepare(worker, model)
+            source, model, remarks, tokens = self._prepare(worker, model)
             rows, unbuilt = self._build(worker, model, planned)
         key = study_digest(self._study, source, tokens, self._machine, self._packages)
         workloads = measured_workloads(self._study, tokens)
@@ -148,6 +150,7 @@ class StudyRun:
                     elapsed_s=time.monotonic() - self._started,
                     complete=complete,
                     roofs=roofs,
+                    remarks=remarks,
                 )
 
             quality: list[Quality] = []
@@ -163,12 +166,16 @@ class StudyRun:
 
     # ------------------------------------------------------------------------------------------------ build
 
-    def _prepare(self, worker: WorkerProcess, model: str) -> tuple[ModelSource, Tokens]:
+    def _prepare(self, worker: WorkerProcess, model: str) -> tuple[ModelSource, str, tuple[str, ...], Tokens]:
+        """The source, the name by which every worker finds the same files, what is odd in them, and the text's ids."""
         self._progress.stage("reading the model", 2)
         try:
-            inspected = worker.ask("inspect", _BUILD_TIMEOUT_S, model=model)
+            inspected = worker.ask("inspect", _BUILD_TIMEOUT_S, model=model, adapter=self._study.adapter)
             self._progress.advance(1)
             source = ModelSource.from_json(json.dumps(inspected["source"]))
+            model = inspected["model"]
+            for remark in inspected["remarks"]:
+                self._progress.say(remark)
             at_least = tokens_needed(self._study)
             name = digest([source.digest, self._study.quality.text, at_least, self._study.measure.seed])
             path = self._store.directory / "tokens" / f"{name}.json"
@@ -187,7 +194,7 @@ class StudyRun:
             ) from None
         self._progress.advance(2)
         tokens = Tokens(path, told["tokens"], told["description"], told["text_digest"], bool(told["source"]))
-        return source, tokens
+        return source, model, tuple(inspected["remarks"]), tokens
 
     def _build(
         self, worker: WorkerProcess, model: str, planned: Sequence[PlannedRow]
@@ -202,6 +209,7 @@ class StudyRun:
                     "build",
                     _BUILD_TIMEOUT_S,
                     model=model,
+                    adapter=self._study.adapter,
                     transforms=[spec.model_dump(mode="json") for spec in plan.variant.transforms],
                     format=target.format,
                     cache=str(self._store.artifacts_directory),
@@ -286,7 +294,12 @@ class StudyRun:
                 scored, recipe = answer["tokens"], answer["recipe"]
                 if plan.sample_tokens and tokens.is_text:
                     text = worker.ask(
-                        "generate", timeout_s, model=model, prompt=plan.sample_prompt, new_tokens=plan.sample_tokens
+                        "generate",
+                        timeout_s,
+                        model=model,
+                        prompt=plan.sample_prompt,
+                        new_tokens=plan.sample_tokens,
+                        chat=plan.sample_chat,
                     )["text"]
                 elif plan.sample_tokens:
                     text = Absent(reason=f"no tokenizer: {tokens.description}")
@@ -410,12 +423,12 @@ class StudyRun:
 def _timed_s(measured: Round) -> float:
     """Seconds inside the timed turns of a round, and inside its energy windows."""
     windows = [run.facts.get("energy_window_s") for run in measured.runs]
-    # The parts of a call are timed inside the call, which is the longest of a run's series.
-    calls = [
-        max((sum(s.steady) for s in run.samples if s.block and s.metric != "cpu_s"), default=0.0)
+    return sum(window for window in windows if isinstance(window, float)) + sum(
+        sum(samples.steady)
         for run in measured.runs
-    ]
-    return sum(window for window in windows if isinstance(window, float)) + sum(calls)
+        for samples in run.samples
+        if samples.block and samples.metric != "cpu_s"
+    )
 
 
 def _null_row(baseline: BuiltRow) -> BuiltRow:

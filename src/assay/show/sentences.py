@@ -122,6 +122,10 @@ def caveat_lines(result: Result) -> tuple[str, ...]:
             f"The source is already quantised ({shown.one_line(result.model.quantisation)}): every variant starts from "
             "these weights, and quality is measured against them, not against the original model."
         )
+    if isinstance(result.model.adapter, str):
+        lines.append(f"A LoRA adapter is merged into every variant: {shown.one_line(result.model.adapter)}.")
+    if isinstance(result.model.revision, str):
+        lines.append(f"Revision of the model: {shown.one_line(result.model.revision)}.")
     lines.append(f"Text: {shown.one_line(result.text)}.")
     if not result.complete:
         lines.append("Not complete: the study was interrupted or its budget ended before every cell was decided.")

@@ -177,7 +177,7 @@ def test_published_hardware_is_named_as_such():
 
 def test_what_does_not_fit_is_said(study, planned, monkeypatch):
     artifacts = {row.name: row.artifact for row in planned.rows}
-    monkeypatch.setattr(prediction, "_ask", lambda *_: (artifacts, {"step": 1, "prompt": 1}))
+    monkeypatch.setattr(prediction, "_ask", lambda *_: (artifacts, {"step": 1, "prompt": 1}, ()))
     need = next(row.memory_bytes for row in planned.rows if row.name == "fp32")
     for available, words in (
         (need / 2, "fp32 does not fit"),

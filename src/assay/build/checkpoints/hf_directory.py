@@ -171,7 +171,16 @@ def _sharded(directory: Path) -> dict[str, SafetensorsFile]:
         if not (directory / name).is_file():
             raise CheckpointError(asked, f"the shard {name!r} is missing", "Download it to the same directory")
         shards[name] = read_safetensors(directory / name)
-    stored = {(tensor, name) for name, file in shards.items() for tensor in file.tensors}
+    first: dict[str, str] = {}
+    for name, file in shards.items():
+        for tensor in file.tensors:
+            if first.setdefault(tensor, name) != name:
+                raise CorruptFileError(
+                    asked,
+                    f"the tensor {tensor!r} is in two shards, {first[tensor]!r} and {name!r}",
+                    "Download them again",
+                )
+    stored = set(first.items())
     wrong = sorted(stored.symmetric_difference(weight_map.items()))
     if wrong:
         tensor, name = wrong[0]

@@ -211,6 +211,14 @@ def test_an_index_that_disagrees_with_its_shards_is_refused(sharded):
         hf_directory.open_checkpoint(sharded(a=3))
 
 
+def test_a_tensor_in_two_shards_is_named_with_both(sharded, tmp_path):
+    index = sharded(a="one.safetensors", b="two.safetensors")
+    directory = index if index.is_dir() else index.parent
+    save_file({"b": torch.ones(3), "a": torch.zeros(2)}, directory / "two.safetensors")
+    with pytest.raises(CorruptFileError, match=r"'a' is in two shards, 'one\.safetensors' and 'two\.safetensors'"):
+        hf_directory.open_checkpoint(directory)
+
+
 def test_pickled_weights_are_refused_with_the_way_out(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"PK")

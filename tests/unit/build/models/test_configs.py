@@ -45,6 +45,14 @@ def test_every_key_that_transformers_writes_is_known():
         gpt2.Config.from_dict(GPT2Config().to_dict())
 
 
+def test_keys_known_to_alter_another_familys_computation_are_refused_unless_they_are_off():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        llama.Config.from_dict({**LLAMA, "final_logit_softcapping": None, "num_local_experts": 1, "logit_scale": 1.0})
+    with pytest.raises(CheckpointError, match=r"num_local_experts = 8 changes the computation.*for llama"):
+        llama.Config.from_dict({**LLAMA, "num_local_experts": 8})
+
+
 def test_unknown_keys_are_named_in_a_warning():
     with pytest.warns(UserWarning, match="not use: clip_qkv, zeta"):
         llama.Config.from_dict({**LLAMA, "zeta": 1, "clip_qkv": 8.0})
