@@ -70,7 +70,7 @@ FAMILIES = MappingProxyType(
 """What each family of `build.models` was checked against."""
 
 TRANSFORMS = MappingProxyType(
-    {name: f"assay.build.transforms.{name}" for name in ("cast", "int8_weight_only", "palettize")}
+    {name: f"assay.build.transforms.{name}" for name in ("cast", "int4_weight_only", "int8_weight_only", "palettize")}
 )
 
 EXPORTERS = MappingProxyType({"torch": "assay.build.exporters.torch"})

@@ -1,4 +1,4 @@
-"""Variants in their short form, as they are typed: `bf16`, `int8`, `lut4-oc8`, `cast(dtype=fp16)+int8_weight_only`.
+"""Variants in their short form, as they are typed: `bf16`, `int4-g32`, `lut4-oc8`, `cast(dtype=fp16)+palettize`.
 
 It refuses kinds that the catalog does not have.
 """
@@ -17,7 +17,8 @@ from assay.core.study import StudyVariant
 def variant_of(short: str, name: str | None = None) -> StudyVariant:
     """A variant from its short form: transforms joined by `+`, options in parentheses.
 
-    `fp32` is the model as it is; `bf16` and `fp16` cast; `int8` is bf16 with int8 weights; `lut4-oc8` a palette of 2^4
+    `fp32` is the model as it is; `bf16` and `fp16` cast; `int8` is bf16 with int8 weights;
+    `int4` (or `int4-g64`) is bf16 with int4 weights and a scale per 32 (or 64) inputs; `lut4-oc8` a palette of 2^4
     entries per 8 output channels; anything else is the kind of a transform, as in `cast(dtype=bf16)+int8_weight_only`.
 
     Raises:
@@ -40,6 +41,11 @@ def _transforms_of_part(part: str) -> tuple[TransformSpec, ...]:
         return (
             TransformSpec(kind="cast", options={"dtype": "bf16"}),
             TransformSpec(kind="int8_weight_only", options={}),
+        )
+    if int4 := re.fullmatch(r"int4(?:-g(\d+))?", part):
+        group = {"group_size": int(int4[1] or 32)}
+        return TransformSpec(kind="cast", options={"dtype": "bf16"}), TransformSpec(
+            kind="int4_weight_only", options=group
         )
     if palette := re.fullmatch(r"lut([1-8])-oc(\d+)", part):
         shape = {"bits": int(palette[1]), "output_channels": int(palette[2])}

@@ -29,7 +29,7 @@ def open_torch_session(directory: Path, target: Target, decoding: Decoding, capa
     """Load an artifact onto the target's device; see `runtimes.torch_eager.open_session`."""
     device = torch_devices.require(target.device)
     threads = torch_devices.use_threads(target.threads)
-    model, artifact = load(directory)
+    model, artifact = load(directory, cpu_kernels=device.type == "cpu")
     if not 1 <= capacity <= artifact.contract.context_length:
         raise ContractError(
             f"open a session for {capacity} tokens",

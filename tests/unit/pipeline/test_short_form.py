@@ -16,6 +16,8 @@ def _written(short):
         ("fp32", []),
         ("bf16", [("cast", {"dtype": "bf16"})]),
         ("int8", [("cast", {"dtype": "bf16"}), ("int8_weight_only", {})]),
+        ("int4", [("cast", {"dtype": "bf16"}), ("int4_weight_only", {"group_size": 32})]),
+        ("int4-g64", [("cast", {"dtype": "bf16"}), ("int4_weight_only", {"group_size": 64})]),
         ("lut4-oc8", [("cast", {"dtype": "bf16"}), ("palettize", {"bits": 4, "output_channels": 8})]),
         ("bf16+int8_weight_only(head=true)", [("cast", {"dtype": "bf16"}), ("int8_weight_only", {"head": True})]),
         ("palettize(bits=3, output_channels=16)", [("palettize", {"bits": 3, "output_channels": 16})]),

@@ -24,6 +24,7 @@ from assay.build.checkpoints.safetensors_file import StoredTensor, read_safetens
 from assay.build.families import Family, assign, family, tensor_shapes
 from assay.build.files import read_json
 from assay.build.nn.empty import empty_modules
+from assay.build.nn.int4 import Int4Linear, loaded_layer
 from assay.build.nn.linear import Int8Linear, PaletteLinear, plain_layer
 from assay.build.nn.select import replace
 from assay.build.transform_modules import plan as plan_transform
@@ -44,6 +45,8 @@ FORMAT = "torch"
 _WEIGHTS = "model.safetensors"
 _RECORD = "artifact.json"
 _LAYOUTS = {
+    Int4Linear: "int4: W[o, i] = (level(o, i) - 8) * weight_scale[o, i // group_size], two levels in a byte of "
+    "weight_packed, the first in the low bits",
     Int8Linear: "int8: W[o, i] = weight[o, i] * weight_scale[o]",
     PaletteLinear: "palette: W[o, i] = palette[o // output_channels, index(o, i)], indices of `bits` bits, row by row, "
     "packed from the lowest bit of each byte up",
@@ -169,12 +172,13 @@ def read_artifact(directory: Path) -> Artifact:
         ) from error
 
 
-def load(directory: Path, verify: bool = False) -> tuple[nn.Module, Artifact]:
-    """Load an artifact's model onto the CPU; palettes are expanded.
+def load(directory: Path, verify: bool = False, cpu_kernels: bool = True) -> tuple[nn.Module, Artifact]:
+    """Load an artifact's model onto the CPU; palettes are expanded, and int4 weights that no kernel takes.
 
     Args:
         directory: an artifact's.
         verify: also compare the SHA-256 of every file.
+        cpu_kernels: whether the model will run on a CPU, and may hold weights in the form that its kernels want.
 
     Raises:
         CorruptFileError: a file is missing, has another size or content than recorded, or is damaged.
@@ -197,6 +201,9 @@ def load(directory: Path, verify: bool = False) -> tuple[nn.Module, Artifact]:
             if empty.is_meta
         }
     assign(model, filled)
+    for path, module in list(model.named_modules()):
+        if isinstance(module, Int4Linear):
+            replace(model, path, loaded_layer(module, cpu_kernels))
     return model.eval(), artifact
 
 
@@ -226,7 +233,7 @@ def _config_json(config: Mapping[str, Any], dtype: torch.dtype, model: nn.Module
     layers = {
         path: {"layout": _LAYOUTS[type(module)], **module.options()}
         for path, module in model.named_modules()
-        if isinstance(module, Int8Linear | PaletteLinear)
+        if isinstance(module, Int4Linear | Int8Linear | PaletteLinear)
     }
     if layers:
         written["assay"] = {"layers": layers}
@@ -234,13 +241,17 @@ def _config_json(config: Mapping[str, Any], dtype: torch.dtype, model: nn.Module
 
 
 def _resident_bytes(model: nn.Module) -> dict[str, int]:
-    """Bytes in memory of each tensor once loaded; palettes count at their expanded size."""
+    """Bytes in memory of each tensor once loaded on a CPU; what is expanded counts at its expanded size."""
     sizes = {}
     for name, parameter in model.named_parameters():
         owner = model.get_submodule(name.rpartition(".")[0])
         if isinstance(owner, PaletteLinear) and name.endswith(".palette_indices"):
             sizes[name] = owner.out_features * owner.in_features * owner.palette.element_size()
-        elif not (isinstance(owner, PaletteLinear) and name.endswith(".palette")):
+        elif isinstance(owner, Int4Linear) and name.endswith(".weight_packed"):
+            sizes[name] = owner.loaded_bytes
+        elif not (isinstance(owner, PaletteLinear) and name.endswith(".palette")) and not (
+            isinstance(owner, Int4Linear) and name.endswith(".weight_scale")
+        ):
             sizes[name] = parameter.nbytes
     return sizes
 

@@ -54,6 +54,8 @@ RECIPES = {
     "fp16": (TransformSpec(kind="cast", options={"dtype": "fp16"}),),
     "int8": (BF16, TransformSpec(kind="int8_weight_only")),
     "int8-head": (BF16, TransformSpec(kind="int8_weight_only", options={"head": True})),
+    "int4": (BF16, TransformSpec(kind="int4_weight_only", options={"group_size": 16})),
+    "int4-kernel": (BF16, TransformSpec(kind="int4_weight_only", options={"names": ("*self_attn*",)})),
     "lut3": (BF16, TransformSpec(kind="palettize", options={"bits": 3, "output_channels": 20})),
     "mixed": (
         BF16,

@@ -11,7 +11,7 @@ from assay.build.exporters import torch as exporter
 from assay.core.errors import CheckpointError, ContractError, CorruptFileError, StoreError, TransformError
 from assay.core.records import Artifact, ModelSource, TransformSpec
 
-RECIPES = ("fp32", "bf16", "fp16", "int8", "int8-head", "lut3", "mixed")
+RECIPES = ("fp32", "bf16", "fp16", "int8", "int8-head", "int4", "lut3", "mixed")
 TOKENS = torch.arange(40).view(2, 20) * 2
 
 
@@ -65,6 +65,22 @@ def test_the_numbers_are_those_of_the_tensors(build, config, recipe):
     assert {file.name for file in artifact.files} == {"config.json", "model.safetensors"}
     for file in artifact.files:
         assert file.size_bytes == (directory / file.name).stat().st_size
+
+
+def test_int4_weights_that_the_kernel_takes_stay_int4_in_memory(build):
+    model, artifact, directory = build("llama", "int4-kernel")
+    loaded, _ = exporter.load(directory, verify=True)
+    assert {type(m).__name__ for m in loaded.modules()} >= {"Int4KernelLinear", "Linear"}
+    assert "Int4Linear" not in {type(m).__name__ for m in loaded.modules()}
+    resident = {id(parameter): parameter for parameter in loaded.parameters()}
+    assert artifact.resident_weight_bytes == sum(parameter.nbytes for parameter in resident.values())
+    with torch.inference_mode():
+        found, expected = loaded(TOKENS).float(), model(TOKENS).float()
+    # The kernel sums in another order before it rounds to bfloat16.
+    assert (found - expected).abs().max() <= 4 * 2**-7 * expected.abs().max()
+    elsewhere, _ = exporter.load(directory, cpu_kernels=False)
+    with torch.inference_mode():
+        assert torch.equal(elsewhere(TOKENS), model(TOKENS))
 
 
 def test_quantised_layers_are_described_in_the_config(build):
