@@ -405,6 +405,25 @@ def stored_result(store: Path, study: str | None = None) -> Result:
     return found[-1]
 
 
+def stored(store: Path, name: str | None = None) -> Result | Contest:
+    """The newest of all that a store holds, or of a study or a contest by its name or the first digits of its digest.
+
+    Raises:
+        StoreError: the store cannot be read.
+        InputError: it holds no such result.
+    """
+    contests = open_store(store).all(CONTEST, None, Contest) if store.is_dir() else ()
+    alike = [c for c in contests if name is None or (len(name) >= 6 and c.id.startswith(name))]
+    try:
+        result = stored_result(store, name)
+    except InputError:
+        if not alike:
+            raise
+        return alike[-1]
+    newest = alike[-1] if alike else None
+    return newest if newest is not None and newest.created_utc > result.created_utc else result
+
+
 def rounds_of(store: Path, result: Result) -> tuple[Round, ...]:
     """The rounds behind a stored result."""
     return open_store(store).rounds(result.study)
@@ -434,6 +453,7 @@ __all__ = [
     "plan",
     "rounds_of",
     "run",
+    "stored",
     "stored_result",
     "transforms_of",
     "variant_of",

@@ -83,6 +83,7 @@ WORKLOADS = MappingProxyType(
         "prefill": ("assay.run.workloads.prefill", "PrefillDriver"),
         "decode": ("assay.run.workloads.decode", "DecodeDriver"),
         "generate": ("assay.run.workloads.generate", "GenerateDriver"),
+        "train_step": ("assay.run.workloads.train_step", "TrainStepDriver"),
     }
 )
 

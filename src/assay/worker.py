@@ -21,7 +21,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn, Protocol, runtime_checkable
 
 from assay import catalog
 from assay.core.canonical import digest
@@ -38,6 +38,7 @@ from assay.core.records import Absent, Decoding, Estimate, Target, TransformSpec
 from assay.keep.artifacts import ArtifactCache
 from assay.run.measure.environment import package_versions
 from assay.run.measure.memory import MemoryMeter
+from assay.run.session import Trainable
 from assay.run.texts import load_text
 
 if TYPE_CHECKING:
@@ -48,6 +49,13 @@ Reply = dict[str, Any]
 _PR_SET_PDEATHSIG = 1
 TOOLCHAIN = ("assay", "torch", "numpy", "safetensors")
 """Packages whose versions are part of an artifact's recipe."""
+
+
+@runtime_checkable
+class _Phased(Protocol):
+    """A driver whose calls have parts that are timed too."""
+
+    phases: Mapping[str, list[tuple[float, float]]]
 
 
 class Worker:
@@ -196,13 +204,16 @@ class Worker:
             "cpu_s": time.process_time() - cpu,
             "wall_s": time.perf_counter() - wall,
             "metric": driver.metric,
+            "phases": driver.phases if isinstance(driver, _Phased) else {},
         }
 
     def do_facts(self) -> Reply:
         """Memory and facts as they are now."""
         session = self._open_session()
         memory = self._memory.finish(kv_cache_bytes=float(session.kv_cache_bytes), device=self._device)
-        return {"facts": dict(session.facts), "memory": memory.model_dump(mode="json")}
+        training = session.training_bytes if isinstance(session, Trainable) else {}
+        sizes = {name: float(size) for name, size in training.items()}
+        return {"facts": dict(session.facts), "memory": memory.model_copy(update=sizes).model_dump(mode="json")}
 
     def _driver(self, workload: dict[str, Any]) -> Any:
         record = Workload.model_validate_json(json.dumps(workload))

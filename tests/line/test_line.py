@@ -101,6 +101,21 @@ def test_the_command_line_prints_what_its_json_holds(tiny_study, tiny_model, tmp
     assert json.loads(shown.output)["study"] == stored.study
 
 
+def test_a_training_step_has_its_phases_and_int8_says_why_not(tiny_study, tmp_path):
+    tiny_study["workloads"] = [
+        {"kind": "prefill", "prompt_tokens": 16, "new_tokens": 0},
+        {"kind": "train_step", "prompt_tokens": 16, "new_tokens": 0, "batch": 2},
+    ]
+    result = api.run(tiny_study, tmp_path / "store")
+    fp32, int8 = result.rows
+    phases = [_number(fp32.metrics[name]) for name in ("forward_s", "backward_s", "optimizer_step_s")]
+    assert all(phase > 0 for phase in phases)
+    assert sum(phases) == pytest.approx(_number(fp32.metrics["train_step_s"]), rel=0.2)  # medians do not add up exactly
+    assert _number(fp32.metrics["optimizer_state_bytes"]) > 2 * _number(fp32.metrics["resident_weight_bytes"])
+    assert "integers" in int8.metrics["train_tok_per_s"].reason
+    assert _number(int8.metrics["prefill_tok_per_s"]) > 0
+
+
 def test_two_runs_of_one_study_at_once_are_refused(tiny_study, tmp_path):
     from assay.core.errors import StoreError
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from assay.build import models
 from assay.build.dispatches import count_dispatches
 from assay.build.nn.empty import empty_modules
-from assay.build.nn.kv_cache import StaticKVCache
+from assay.build.nn.kv_cache import Kind, KVCache
 from assay.core.errors import CheckpointError, UnknownArchitectureError
 from assay.core.records import Contract, ModelSource
 
@@ -28,14 +28,16 @@ class LanguageModel(Protocol):
     def __call__(
         self,
         tokens_BT: Tensor,
-        cache: StaticKVCache | None = None,
+        cache: KVCache | None = None,
         last_only: bool = False,
         padding_B: Tensor | None = None,
     ) -> Tensor:
         """Logits `[B, T, V]`, or `[B, 1, V]` of the last token; `nn.padding` tells what `padding_B` is."""
 
-    def new_cache(self, batch: int, capacity: int, dtype: torch.dtype, device: torch.device | str) -> StaticKVCache:
-        """An empty cache that fits the model."""
+    def new_cache(
+        self, batch: int, capacity: int, dtype: torch.dtype, device: torch.device | str, kind: Kind = "static"
+    ) -> KVCache:
+        """An empty cache that fits the model; layers with a window have a sliding one, whatever the kind."""
 
 
 class Family(Protocol):

@@ -35,11 +35,11 @@ def doctor(store: Path, /, measure: bool, format_: str) -> None:
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A file instead of standard output.")
 @click.pass_obj
 def report(store: Path, /, study: str | None, format_: str, output: Path | None) -> None:
-    """Show a stored result: the newest, or that of a study by its name or digest."""
+    """Show what is stored: the newest, or that of a study by its name or digest, or of two programs by its digest."""
     from assay import api
     from assay.show.render import write_text
 
-    text = rendered(api.stored_result(store, study), format_, store, colour=output is None and sys.stdout.isatty())
+    text = rendered(api.stored(store, study), format_, store, colour=output is None and sys.stdout.isatty())
     if output is None:
         click.echo(text)
     else:

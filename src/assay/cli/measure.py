@@ -34,6 +34,8 @@ def run(store: Path, /, study: Path, **options: Any) -> None:
               help="Decode steps; 0 for none.")  # fmt: skip
 @click.option("-d", "--depth", type=click.IntRange(1), default=128, show_default=True,
               help="Tokens in the KV cache when decoding begins.")  # fmt: skip
+@click.option("--train", "train_tokens", type=click.IntRange(0), default=0, show_default=True,
+              help="Tokens of a training step (forward, backward, AdamW); 0 for none.")  # fmt: skip
 @click.option("-r", "--rounds", type=click.IntRange(2), default=40, show_default=True, help="Rounds at most.")
 @click.option("-t", "--threads", type=click.IntRange(0), default=0, help="Threads; 0 for all CPUs.")
 @click.option("--runtime", "runtimes", multiple=True, default=("torch",), show_default=True)

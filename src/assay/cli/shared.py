@@ -15,7 +15,7 @@ import click
 from assay.core.errors import InputError
 
 if TYPE_CHECKING:
-    from assay.core.records import Result
+    from assay.core.records import Contest, Result
     from assay.core.study import Study
 
 RESULT_FORMATS = ("table", "markdown", "json", "csv", "llama-bench", "pyperf")
@@ -64,6 +64,7 @@ def bench_study(
     prompt_tokens: int,
     new_tokens: int,
     depth: int = 128,
+    train_tokens: int = 0,
     rounds: int = 40,
     threads: int = 0,
     runtimes: tuple[str, ...] = ("torch",),
@@ -87,6 +88,8 @@ def bench_study(
         workloads.append({"kind": "prefill", "prompt_tokens": prompt_tokens, "new_tokens": 0})
     if new_tokens:
         workloads.append({"kind": "decode", "prompt_tokens": depth, "new_tokens": new_tokens})
+    if train_tokens:
+        workloads.append({"kind": "train_step", "prompt_tokens": train_tokens, "new_tokens": 0})
     content = {
         "name": f"bench-{Path(model).name}",
         "model": model,
@@ -132,10 +135,13 @@ def run_study(
         raise click.exceptions.Exit(1)
 
 
-def rendered(result: Result, format_: str, store: Path, *, colour: bool = False) -> str:
+def rendered(result: Result | Contest, format_: str, store: Path, *, colour: bool = False) -> str:
     """A result in one of the formats, with the rounds behind it and the machine's ceilings where they were taken."""
     from assay import api
+    from assay.show.contest import render_contest
     from assay.show.render import render
 
+    if isinstance(result, api.Contest):
+        return render_contest(result, format_, colour=colour)
     ceilings = api.ceilings_of(store, result) if format_ == "html" else None
     return render(result, api.rounds_of(store, result), format_, ceilings=ceilings, colour=colour)

@@ -184,7 +184,21 @@ def session_bytes(artifact: Sized, workload: Workload, capacity: int, batch: int
         batch: sequences that the session was opened for.
     """
     tokens = 0 if workload.kind == "load" else workload.prompt_tokens
-    return resident_bytes(artifact, capacity, batch) + activation_bytes(artifact.contract, workload.batch, tokens)
+    held = resident_bytes(artifact, capacity, batch) + activation_bytes(artifact.contract, workload.batch, tokens)
+    return held + (training_bytes(artifact, workload) if workload.kind == "train_step" else 0)
+
+
+def training_bytes(artifact: Sized, workload: Workload) -> int:
+    """Bytes that a training step holds beside weights and cache, at least.
+
+    A gradient and AdamW's two moments for each weight, and what the forward pass keeps for the backward pass: in every
+    layer B T (2 d + 2 d_ff) numbers, and the logits of all positions in the contract's type and in float32.
+    """
+    contract = artifact.contract
+    width = _bytes_of(contract.dtype)
+    kept = contract.num_hidden_layers * 2 * (contract.hidden_size + contract.intermediate_size) * width
+    logits = contract.vocab_size * (width + 4)
+    return 3 * artifact.resident_weight_bytes + workload.batch * workload.prompt_tokens * (kept + logits)
 
 
 def work(artifact: Sized, workload: Workload, decoding: Decoding | None = None) -> Work:
@@ -192,7 +206,9 @@ def work(artifact: Sized, workload: Workload, decoding: Decoding | None = None) 
 
     Args:
         artifact: the weights.
-        workload: a prefill, a decode or a generation.
+        workload: a prefill, a decode, a generation or a training step. Of a step, the weights are taken to move ten
+            times: read twice by the passes and once by AdamW, which writes them, reads gradients that were written,
+            and reads and writes two moments.
         decoding: how it is run: a prompt in chunks reads the weights once for each.
 
     Raises:
@@ -200,8 +216,11 @@ def work(artifact: Sized, workload: Workload, decoding: Decoding | None = None) 
     """
     how = Decoding() if decoding is None else decoding
     batch, prompt, new = workload.batch, workload.prompt_tokens, workload.new_tokens
-    if workload.kind not in ("prefill", "decode", "generate"):
+    if workload.kind not in ("prefill", "decode", "generate", "train_step"):
         raise InputError(f"the cost of {workload.name!r}", "no tokens go through it", "Ask for a prefill or a decode")
+    if workload.kind == "train_step":
+        flops = training_flops(artifact.contract, batch, prompt)
+        return Work(flops, 10 * artifact.resident_weight_bytes, batch * prompt, passes=3)
     if how.kv_cache == "none" and workload.kind != "prefill":
         raise InputError(
             f"the cost of {workload.name!r}",

@@ -6,6 +6,7 @@ is missing is not in the table: `peak_flops` and its like then give Absent.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -198,12 +199,17 @@ def device(name: str) -> Device:
     )
 
 
+_OTHER_THAN_ONE = re.compile(r"\b(ultra|mig|nvl|\d+ ?x|x ?\d+)\b")
+
+
 def recognised(reported: str) -> Device | Absent:
     """The device that a driver's name means, such as `NVIDIA A100-SXM4-80GB` or `Apple M2 Pro`; the longest match wins.
 
     A name that only resembles an entry is a hypothesis: no check may condemn a number by it alone.
     """
     text = f" {reported.casefold().replace('-', ' ')} "
+    if _OTHER_THAN_ONE.search(text):
+        return Absent(reason=f"{reported!r} is several devices, or a variant that the table of hardware does not have")
     matches = [
         (len(name), entry)
         for entry in DEVICES

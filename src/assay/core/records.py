@@ -163,8 +163,9 @@ class Target(Record):
 class Decoding(Record, use_attribute_docstrings=True):
     """What changes at run time without new files."""
 
-    kv_cache: Literal["static", "none"] = "static"
-    """`static` holds keys and values at their full length from the start; `none` computes them anew."""
+    kv_cache: Literal["static", "growing", "none"] = "static"
+    """`static` holds keys and values at their full length from the start; `growing` takes memory as the sequence
+    grows; `none` computes them anew. Layers with a sliding window keep the window and little more in either."""
     prefill_chunk: int = Field(default=0, ge=0)
     """Tokens per prefill call; 0 means the whole prompt at once."""
 
@@ -267,13 +268,13 @@ class PlannedArtifact(Record):
 class Workload(Record, use_attribute_docstrings=True):
     """What is asked of a runtime. The tokens are the first ones of the study's text."""
 
-    kind: Literal["load", "prefill", "decode", "generate", "call"]
-    """`load`, `prefill` (the prompt at once), `decode` (one token after another), `generate` (both). `call`
-    is a callable or a command, and no part of a study."""
+    kind: Literal["load", "prefill", "decode", "generate", "train_step", "call"]
+    """`load`, `prefill` (the prompt at once), `decode` (one token after another), `generate` (both), `train_step`
+    (forward, backward and AdamW on one batch). `call` is a callable or a command, and no part of a study."""
     prompt_tokens: int = Field(default=128, ge=0)
-    """Length of the prompt; for `decode` the tokens already in the KV cache."""
+    """Length of the prompt; for `decode` the tokens already in the KV cache; for `train_step` each sequence's."""
     new_tokens: int = Field(default=64, ge=0)
-    """Tokens that follow the prompt; not used by `load` and `prefill`."""
+    """Tokens that follow the prompt; not used by `load`, `prefill` and `train_step`."""
     batch: int = Field(default=1, ge=1)
     """Sequences side by side."""
     text_digest: str = ""
@@ -290,6 +291,8 @@ class Workload(Record, use_attribute_docstrings=True):
                 return self.kind
             case "prefill":
                 return f"prefill {self.prompt_tokens}{batch}"
+            case "train_step":
+                return f"train_step {self.prompt_tokens}{batch}"
             case _:
                 return f"{self.kind} {self.prompt_tokens}+{self.new_tokens}{batch}"
 
@@ -380,6 +383,9 @@ class Environment(Record):
     after: Load
 
 
+_NOT_TRAINED = Absent(reason="no training step was taken")
+
+
 class Memory(Record):
     """Memory of one worker, read from the kernel's own high-water marks."""
 
@@ -393,6 +399,10 @@ class Memory(Record):
     file_mapped_bytes: Measured
     kv_cache_bytes: Measured
     device_peak_bytes: Measured
+    gradient_bytes: Measured = _NOT_TRAINED
+    optimizer_state_bytes: Measured = _NOT_TRAINED
+    activation_bytes: Measured = _NOT_TRAINED
+    """Kept by a training step's forward pass for its backward pass."""
 
 
 class Ceilings(Versioned):

@@ -34,7 +34,7 @@ from assay.judge.stats.sequence import (
     smallest_effect,
 )
 
-RATE_OF = {"prefill_tok_per_s": "prefill_s", "decode_tok_per_s": "tpot_s"}
+RATE_OF = {"prefill_tok_per_s": "prefill_s", "decode_tok_per_s": "tpot_s", "train_tok_per_s": "train_step_s"}
 """Rates and the sampled time that they are computed from."""
 _TIME_OF_RATE = {time: rate for rate, time in RATE_OF.items()}
 _UNPOOLED = frozenset({"cpu_s"})
@@ -47,13 +47,14 @@ _MEMORY_METRICS = {
     "kv_cache_bytes": "kv_cache_bytes",
     "device_peak_bytes": "device_peak_bytes",
 }
+_TRAINING_MEMORY = ("gradient_bytes", "optimizer_state_bytes", "activation_bytes")
 _LARGEST_LOG = 700.0
 """exp of more than this overflows: an interval that wide is none."""
 
 
 def tokens_per_call(metric: str, workload: Workload) -> int:
     """Tokens that one timed call of a rate metric works on: the prompt of every sequence, or one new token of each."""
-    return workload.batch * (workload.prompt_tokens if metric == "prefill_tok_per_s" else 1)
+    return workload.batch * (1 if metric == "decode_tok_per_s" else workload.prompt_tokens)
 
 
 def run_of(measured: Round, variant: str, workload_name: str) -> Run | None:
@@ -349,7 +350,9 @@ def _pooled(values: Sequence[float]) -> float | Estimate:
 
 def _memory(runs: Sequence[Run]) -> dict[str, Measured | Estimate]:
     found: dict[str, Measured | Estimate] = {}
-    for metric, field in _MEMORY_METRICS.items():
+    trained = any(run.workload.kind == "train_step" for run in runs)
+    wanted = _MEMORY_METRICS | (dict(zip(_TRAINING_MEMORY, _TRAINING_MEMORY, strict=True)) if trained else {})
+    for metric, field in wanted.items():
         values = [getattr(run.memory, field) for run in runs]
         numbers = [value for value in values if not isinstance(value, Absent)]
         if numbers:

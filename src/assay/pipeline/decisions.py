@@ -8,7 +8,12 @@ from assay.core.records import Comparison, Round
 from assay.core.study import Study
 from assay.judge.evidence import compare
 
-SPEED_METRICS = {"prefill": "prefill_tok_per_s", "decode": "decode_tok_per_s", "generate": "end_to_end_s"}
+SPEED_METRICS = {
+    "prefill": "prefill_tok_per_s",
+    "decode": "decode_tok_per_s",
+    "generate": "end_to_end_s",
+    "train_step": "train_tok_per_s",
+}
 """The metric that decides a workload."""
 
 _GATED = {"decode_tok_per_s": "min_speedup", "prefill_tok_per_s": "min_prefill_speedup"}

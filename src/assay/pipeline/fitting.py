@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from assay.core import cost
 from assay.core.records import Absent, Measured, Outcome, Round, Workload
-from assay.pipeline.plan import BuiltRow
+from assay.pipeline.plan import BuiltRow, cached_batch
 
 SHARE = 0.9
 """Of the available memory that the workers of a round may take together."""
@@ -69,16 +69,20 @@ def _exceeds(need: Measured, available: float) -> bool:
 
 
 def at_least(workload: Workload, known: Workload) -> bool:
-    """Whether a workload takes at least as much memory as another one: as long a prompt, sequence and batch."""
+    """Whether a workload takes at least as much memory as another one: as long a prompt, sequence and batch.
+
+    Training takes more than anything else of its size, so that it tells nothing of the rest.
+    """
     return (
-        workload.prompt_tokens >= known.prompt_tokens
+        (known.kind != "train_step" or workload.kind == "train_step")
+        and workload.prompt_tokens >= known.prompt_tokens
         and _length(workload) >= _length(known)
         and workload.batch >= known.batch
     )
 
 
 def _length(workload: Workload) -> int:
-    return workload.prompt_tokens + (workload.new_tokens if workload.kind != "prefill" else 0)
+    return workload.prompt_tokens + (0 if workload.kind in ("prefill", "train_step") else workload.new_tokens)
 
 
 def skipped_after(name: str) -> Outcome:
@@ -124,7 +128,7 @@ def needs_of(
     rounds: Sequence[Round], rows: Sequence[BuiltRow], workloads: Sequence[Workload], capacity: int
 ) -> dict[str, Measured]:
     """Bytes of each row's worker: the peak that was measured, or the least that is predicted before there is one."""
-    batch = max((workload.batch for workload in workloads), default=1)
+    batch = cached_batch(workloads)
     needs: dict[str, Measured] = {}
     for row in rows:
         memories = [run.memory for measured in rounds for run in measured.runs if run.variant == row.name]

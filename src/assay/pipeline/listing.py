@@ -12,10 +12,12 @@ from pydantic import BaseModel
 from assay import catalog
 from assay.core.errors import CheckpointError
 from assay.core.metrics import METRICS
+from assay.core.records import Contest
 from assay.core.study import Study
 from assay.judge.checks import runner
 from assay.keep.artifacts import ArtifactCache
 from assay.keep.store import open_store
+from assay.pipeline.contest import CONTEST
 
 Entry = dict[str, str]
 """One line of a list: column names and texts."""
@@ -82,6 +84,14 @@ def _studies(store: Path) -> Iterator[Entry]:
     for study in kept.studies():
         rounds = len(kept.rounds(study.digest))
         yield {"name": study.name, "digest": study.digest[:12], "rounds": str(rounds), "started": study.stored_utc}
+    for contest in kept.all(CONTEST, None, Contest):
+        name = " against ".join(side.name for side in reversed(contest.sides))
+        yield {
+            "name": name,
+            "digest": contest.id[:12],
+            "rounds": str(contest.rounds),
+            "started": contest.created_utc,
+        }
 
 
 def _artifacts(store: Path) -> Iterator[Entry]:

@@ -5,7 +5,7 @@ It refuses names that the catalog does not have.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -162,3 +162,8 @@ def capacity_needed(study: Study, context_length: int) -> int:
     sample = min(_SAMPLE_PROMPT_TOKENS + study.quality.sample_tokens, context_length)
     longest = max([sample, *(w.prompt_tokens + w.new_tokens for w in study.workloads)])
     return longest if longest >= context_length else min(-(-longest // 64) * 64, context_length)
+
+
+def cached_batch(workloads: Iterable[Workload]) -> int:
+    """Sequences that the KV cache must hold: training has none."""
+    return max((workload.batch for workload in workloads if workload.kind != "train_step"), default=1)

@@ -28,7 +28,7 @@ from assay.core.study import Study
 from assay.keep.store import Store
 from assay.pipeline import fitting
 from assay.pipeline.doctor import CEILINGS
-from assay.pipeline.plan import NULL_NAME, PlannedRow, capacity_needed, plan_rows
+from assay.pipeline.plan import NULL_NAME, PlannedRow, cached_batch, capacity_needed, plan_rows
 from assay.pipeline.processes import WorkerFailed, WorkerProcess
 from assay.run.measure import environment as surroundings
 
@@ -238,7 +238,7 @@ def _cell(
 ) -> PlannedCell:
     if isinstance(artifact, Absent):
         return _empty_cell(row.name, workload, artifact, artifact)
-    batch = max(w.batch for w in study.workloads)
+    batch = cached_batch(study.workloads)
     memory = float(
         cost.session_bytes(artifact, workload, capacity_needed(study, artifact.contract.context_length), batch)
     )
@@ -249,7 +249,7 @@ def _cell(
         work = cost.work(artifact, workload, row.variant.decoding)
     except InputError as error:
         return _empty_cell(row.name, workload, Absent(reason=error.found), memory)
-    steps = {"prefill": 0, "decode": 1}.get(workload.kind, workload.new_tokens - 1)
+    steps = {"prefill": 0, "train_step": 0, "decode": 1}.get(workload.kind, workload.new_tokens - 1)
     launches = float(dispatches["step"] * steps + dispatches["prompt"] * (work.passes - steps))
     return PlannedCell(
         row=row.name,

@@ -142,9 +142,10 @@ def _by_workload(
                 if run.variant == name and run.workload.name == workload.name
             ]
             succeeded = any(run.outcome.kind == "ok" for run in runs)
-            if runs and not succeeded and runs[0].outcome.kind == "out_of_memory":
+            if runs and not succeeded and runs[0].outcome.kind in ("out_of_memory", "unsupported"):
                 key = rate if len(alike) == 1 else f"{rate}@{workload.name}"
-                found[key] = Absent(reason=f"out of memory: {runs[0].outcome.message}")
+                why = runs[0].outcome
+                found[key] = Absent(reason=f"{why.kind.replace('_', ' ')}: {why.message}")
             elif succeeded and len(alike) > 1:
                 plain = {metric for metric in (rate, TIMES[kind]) if metric in found}
                 found |= {f"{metric}@{workload.name}": found.pop(metric) for metric in plain}

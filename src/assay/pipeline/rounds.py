@@ -33,7 +33,7 @@ from assay.judge.stats.steady import SteadyState
 from assay.pipeline.births import WorkerServer
 from assay.pipeline.energy import BLOCK_S, Energy, Spent, absent
 from assay.pipeline.fitting import at_least, skipped_after
-from assay.pipeline.plan import BuiltRow, Tokens
+from assay.pipeline.plan import BuiltRow, Tokens, cached_batch
 from assay.pipeline.processes import Reply, WorkerFailed, WorkerProcess
 
 _SHARE_OF_WARMUP = 0.4
@@ -72,6 +72,8 @@ class _Cell:
     timed_blocks: list[int] = field(default_factory=list)
     cpu: list[tuple[int, float, float]] = field(default_factory=list)
     """Block, CPU seconds, start."""
+    phases: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    """Parts of each call, warm-up first, by metric."""
     settled: str = ""
 
 
@@ -171,7 +173,7 @@ class RoundInProgress:
             "target": row.target.model_dump(mode="json"),
             "decoding": row.plan.variant.decoding.model_dump(mode="json"),
             "capacity": self._bench.capacity,
-            "batch": max((w.batch for w in self._workloads if (row.name, w.name) not in self._outcomes), default=1),
+            "batch": cached_batch(w for w in self._workloads if (row.name, w.name) not in self._outcomes),
             "tokens": str(self._bench.tokens.path),
         }
 
@@ -188,13 +190,19 @@ class RoundInProgress:
         return answer
 
     def _ask_of(self, name: str, workload: Workload, do: str, **arguments: object) -> Reply | None:
-        """Ask for a workload. Where its memory does not suffice it ends there, for larger ones too, and no other."""
+        """Ask for a workload. Where it is not supported, or its memory does not suffice, it ends, and no other does.
+
+        Larger workloads than one that ran out of memory are not tried.
+        """
         if not self._takes_part(name, workload):
             return None
         worker = self._alive[name]
         try:
             return worker.ask(do, self._bench.policy.timeout_s, workload=workload.model_dump(mode="json"), **arguments)
         except WorkerFailed as failure:
+            if failure.outcome.kind == "unsupported" and failure.alive:
+                self._outcomes[name, workload.name] = failure.outcome
+                return None
             if failure.outcome.kind != "out_of_memory":
                 self._bury(name, failure)
                 return None
@@ -276,6 +284,8 @@ class RoundInProgress:
         cell = self._cells[name, workload.name]
         cell.metric = answer["metric"]
         pairs = list(zip(answer["started_s"], answer["seconds"], strict=True))
+        for metric, parts in answer["phases"].items():
+            cell.phases.setdefault(metric, []).extend((start, seconds) for start, seconds in parts)
         if warming:
             cell.warmup += pairs
             cell.warmup_blocks += [block] * len(pairs)
@@ -356,17 +366,17 @@ class RoundInProgress:
 def _samples_of(cell: _Cell) -> list[Samples]:
     samples = []
     if cell.timed or cell.warmup:
-        pairs = cell.warmup + cell.timed
         before_first_turn = -1 - max(cell.warmup_blocks, default=0)
-        samples.append(
+        samples += [
             Samples(
-                metric=cell.metric,
+                metric=metric,
                 values=tuple(value for _, value in pairs),
                 started_s=tuple(start for start, _ in pairs),
                 block=(*(before_first_turn + block for block in cell.warmup_blocks), *cell.timed_blocks),
                 warmup=len(cell.warmup),
             )
-        )
+            for metric, pairs in ((cell.metric, cell.warmup + cell.timed), *cell.phases.items())
+        ]
     if cell.cpu:
         samples.append(
             Samples(

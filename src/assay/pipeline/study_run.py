@@ -423,12 +423,12 @@ class StudyRun:
 def _timed_s(measured: Round) -> float:
     """Seconds inside the timed turns of a round, and inside its energy windows."""
     windows = [run.facts.get("energy_window_s") for run in measured.runs]
-    return sum(window for window in windows if isinstance(window, float)) + sum(
-        sum(samples.steady)
+    # The parts of a call are timed inside the call, which is the longest of a run's series.
+    calls = [
+        max((sum(s.steady) for s in run.samples if s.block and s.metric != "cpu_s"), default=0.0)
         for run in measured.runs
-        for samples in run.samples
-        if samples.block and samples.metric != "cpu_s"
-    )
+    ]
+    return sum(window for window in windows if isinstance(window, float)) + sum(calls)
 
 
 def _null_row(baseline: BuiltRow) -> BuiltRow:

@@ -7,7 +7,7 @@ Shape suffixes: B batch, T prompt tokens, K new tokens, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from assay.core.records import Scalar
 
@@ -62,3 +62,28 @@ class BatchSession(Session, Protocol):
         Each gets what it would get alone. The cache's length is that of the longest: the others are filled up on
         their left, and what is decoded behind them follows their own last token.
         """
+
+
+class Trainer(Protocol):
+    """A model in training on one batch. One call each of `forward`, `backward` and `step` is a training step."""
+
+    def forward(self) -> None:
+        """Compute the loss, and keep what the backward pass needs."""
+
+    def backward(self) -> None:
+        """Compute the gradients."""
+
+    def step(self) -> None:
+        """Change the weights, and free the gradients."""
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """What a session of a runtime that can train has beside the rest."""
+
+    def trainer(self, tokens_BT: TokenArray) -> Trainer:
+        """Prepare to train on a batch. Raises UnsupportedError where the weights have no gradients."""
+
+    @property
+    def training_bytes(self) -> Mapping[str, int]:
+        """`gradient_bytes`, `optimizer_state_bytes` and `activation_bytes` of a step; empty before there was one."""

@@ -16,10 +16,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from assay.build.exporters.torch import compute_dtype, load
 from assay.build.families import LanguageModel
-from assay.build.nn.kv_cache import StaticKVCache
+from assay.build.nn.kv_cache import KVCache
 from assay.core.errors import ContractError
 from assay.core.records import Artifact, Decoding, Scalar, Target
 from assay.run import torch_devices
+from assay.run.torch_trainer import TorchTrainer
 
 if TYPE_CHECKING:
     from assay.run.session import LogitArray, TokenArray
@@ -60,20 +61,24 @@ class TorchSession:
         self._capacity = capacity
         self._batch = batch
         self._device = device
-        self._cache: StaticKVCache | None = None
+        self._cache: KVCache | None = None
         self._history_BT = torch.empty((batch, 0), dtype=torch.int64, device=device)
         self._padding_B: Tensor | None = None
-        if decoding.kv_cache == "static":
-            self._cache = cast(LanguageModel, model).new_cache(batch, capacity, compute_dtype(model), device)
+        if decoding.kv_cache != "none":
+            made = cast(LanguageModel, model)
+            self._cache = made.new_cache(batch, capacity, compute_dtype(model), device, decoding.kv_cache)
         self._ran = False
-        self._facts = _static_facts(model, artifact, decoding, device, threads)
+        self._trainer: TorchTrainer | None = None
+        self._facts = _static_facts(model, artifact, decoding, self._cache, device, threads)
 
     @property
     def facts(self) -> Mapping[str, Scalar]:
         """What happened. `kernels` is there once something has run, so that reading it first costs no call."""
         if self._ran and "kernels" not in self._facts:
             self._facts = {**self._facts, **self._operations()}
-        return self._facts
+        if self._cache is not None:
+            self._facts = {**self._facts, "kv_cache_bytes": self._cache.nbytes}
+        return self._facts if self._trainer is None else {**self._facts, **self._trainer.facts}
 
     @property
     def length(self) -> int:
@@ -153,6 +158,17 @@ class TorchSession:
         else:
             self._history_BT = self._history_BT[:, :length]
 
+    def trainer(self, tokens_BT: TokenArray) -> TorchTrainer:
+        """Prepare to train on a batch: the weights of this session change. Raises UnsupportedError."""
+        self._trainer = TorchTrainer(self._model, self._tokens(tokens_BT, any_batch=True))
+        self._ran = True
+        return self._trainer
+
+    @property
+    def training_bytes(self) -> Mapping[str, int]:
+        """`gradient_bytes`, `optimizer_state_bytes` and `activation_bytes` of a step; empty before there was one."""
+        return {} if self._trainer is None else self._trainer.state_bytes()
+
     def sync(self) -> None:
         """Wait until the device has finished everything asked of it; a no-op on a CPU."""
         torch_devices.synchronize(self._device)
@@ -160,7 +176,7 @@ class TorchSession:
     def close(self) -> None:
         """Free the weights and the cache; a second call does nothing."""
         _ = self.facts
-        self._model = self._cache = None
+        self._model = self._cache = self._trainer = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -241,7 +257,12 @@ def _to_numpy(logits: Tensor) -> LogitArray:
 
 
 def _static_facts(
-    model: nn.Module, artifact: Artifact, decoding: Decoding, device: torch.device, threads: int
+    model: nn.Module,
+    artifact: Artifact,
+    decoding: Decoding,
+    cache: KVCache | None,
+    device: torch.device,
+    threads: int,
 ) -> dict[str, Scalar]:
     """What can be read from the loaded model without running it."""
     bytes_by_dtype: dict[str, int] = {}
@@ -256,7 +277,8 @@ def _static_facts(
         "weights_dtype": tuple(ranked),
         "activations_dtype": str(compute_dtype(model)).removeprefix("torch."),
         "resident_weight_bytes": sum(bytes_by_dtype.values()),
-        "kv_cache": decoding.kv_cache,
+        "kv_cache": "none" if cache is None else cache.kind,
+        "kv_cache_bytes": 0 if cache is None else cache.nbytes,
         "prefill_chunk": decoding.prefill_chunk,
         "layers": tuple(sorted({type(module).__name__ for module in model.modules() if not list(module.children())})),
     }

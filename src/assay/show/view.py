@@ -26,6 +26,10 @@ MAIN_METRICS = (
     "prefill_tok_per_s",
     "decode_tok_per_s",
     "end_to_end_s",
+    "train_tok_per_s",
+    "forward_s",
+    "backward_s",
+    "optimizer_step_s",
 )
 """The columns of the table, in order; every other metric of a row stands among the further figures."""
 

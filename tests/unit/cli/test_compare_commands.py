@@ -37,6 +37,18 @@ def test_a_report_is_written(tmp_path: Path) -> None:
     assert f"Wrote {report}" in done.stderr
 
 
+def test_what_was_found_is_reported_again(tmp_path: Path) -> None:
+    done = compare(tmp_path / "s", *TWO, "--budget", "1", "--rounds", "2", "--quiet", "--format", "json")
+    contest = json.loads(done.stdout)
+    for name in ((), (contest["id"][:12],)):
+        words = ["--store", str(tmp_path / "s"), "report", *name, "--format", "json"]
+        assert json.loads(CliRunner().invoke(main, words).stdout) == contest
+    listed = CliRunner().invoke(main, ["--store", str(tmp_path / "s"), "list", "studies"])
+    assert "B against A" in listed.stdout
+    missing = CliRunner().invoke(main, ["--store", str(tmp_path / "s"), "report", "nothing-of-this-name"])
+    assert missing.exit_code == 2
+
+
 def test_a_command_that_fails_is_told_in_its_own_words(tmp_path: Path) -> None:
     done = compare(tmp_path / "s", "--command", "true", "--command", "echo no data >&2; exit 3", "--quiet")
     assert done.exit_code == 5

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from assay.build.config_fields import ConfigFields
 from assay.build.nn.attention import causal_attention
-from assay.build.nn.kv_cache import StaticKVCache
+from assay.build.nn.kv_cache import Kind, KVCache
+from assay.build.nn.kv_cache_layers import new_kv_cache
 from assay.build.nn.padding import padded_positions, padding_mask
 from assay.core.errors import CheckpointError, ContractError
 from assay.core.records import Absent, Contract
@@ -124,7 +125,7 @@ class Attention(nn.Module):
         self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
 
-    def forward(self, x_BTD: Tensor, cache: StaticKVCache | None, mask_B1TS: Tensor | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, cache: KVCache | None, mask_B1TS: Tensor | None) -> Tensor:
         """Attend from `[B, T, D]` to the cache and itself."""
         B, T, D = x_BTD.shape
         qkv = self.c_attn(x_BTD).view(B, T, 3, self.num_heads, D // self.num_heads)
@@ -160,7 +161,7 @@ class Layer(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, config.layer_norm_epsilon, bias=config.bias)
         self.mlp = MLP(config)
 
-    def forward(self, x_BTD: Tensor, cache: StaticKVCache | None, mask_B1TS: Tensor | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, cache: KVCache | None, mask_B1TS: Tensor | None) -> Tensor:
         """`[B, T, D]` to `[B, T, D]`."""
         x_BTD = x_BTD + self.attn(self.ln_1(x_BTD), cache, mask_B1TS)
         out: Tensor = x_BTD + self.mlp(self.ln_2(x_BTD))
@@ -177,7 +178,7 @@ class Decoder(nn.Module):
         self.h = nn.ModuleList(Layer(config, layer) for layer in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, config.layer_norm_epsilon, bias=config.bias)
 
-    def forward(self, tokens_BT: Tensor, cache: StaticKVCache | None, padding_B: Tensor | None) -> Tensor:
+    def forward(self, tokens_BT: Tensor, cache: KVCache | None, padding_B: Tensor | None) -> Tensor:
         """Tokens to normalised hidden states, `[B, T, D]`; the cache grows by T.
 
         Raises:
@@ -219,7 +220,7 @@ class Model(nn.Module):
     def forward(
         self,
         tokens_BT: Tensor,
-        cache: StaticKVCache | None = None,
+        cache: KVCache | None = None,
         last_only: bool = False,
         padding_B: Tensor | None = None,
     ) -> Tensor:
@@ -228,9 +229,11 @@ class Model(nn.Module):
         logits: Tensor = self.lm_head(x_BTD[:, -1:] if last_only else x_BTD)
         return logits
 
-    def new_cache(self, batch: int, capacity: int, dtype: torch.dtype, device: torch.device | str) -> StaticKVCache:
+    def new_cache(
+        self, batch: int, capacity: int, dtype: torch.dtype, device: torch.device | str, kind: Kind = "static"
+    ) -> KVCache:
         """An empty cache that fits this model."""
         config = self.config
-        return StaticKVCache(
-            config.n_layer, batch, capacity, config.n_head, config.n_embd // config.n_head, dtype, device
+        return new_kv_cache(
+            kind, config.n_layer, batch, capacity, config.n_head, config.n_embd // config.n_head, dtype, device
         )

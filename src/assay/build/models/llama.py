@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from assay.build.config_fields import ConfigFields
 from assay.build.nn.attention import causal_attention
-from assay.build.nn.kv_cache import StaticKVCache
+from assay.build.nn.kv_cache import Kind, KVCache
+from assay.build.nn.kv_cache_layers import new_kv_cache
 from assay.build.nn.norm import RMSNorm
 from assay.build.nn.padding import padding_mask
 from assay.build.nn.rope import RopeScaling, RotaryTable, rotate
@@ -128,7 +129,7 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(self.num_heads * H, D, bias=bias)
 
     def forward(
-        self, x_BTD: Tensor, cos_TH: Tensor, sin_TH: Tensor, cache: StaticKVCache | None, mask_B1TS: Tensor | None
+        self, x_BTD: Tensor, cos_TH: Tensor, sin_TH: Tensor, cache: KVCache | None, mask_B1TS: Tensor | None
     ) -> Tensor:
         """Attend from `[B, T, D]` to the cache and itself."""
         B, T, _ = x_BTD.shape
@@ -170,7 +171,7 @@ class Layer(nn.Module):
         self.mlp = MLP(config)
 
     def forward(
-        self, x_BTD: Tensor, cos_TH: Tensor, sin_TH: Tensor, cache: StaticKVCache | None, mask_B1TS: Tensor | None
+        self, x_BTD: Tensor, cos_TH: Tensor, sin_TH: Tensor, cache: KVCache | None, mask_B1TS: Tensor | None
     ) -> Tensor:
         """`[B, T, D]` to `[B, T, D]`."""
         x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), cos_TH, sin_TH, cache, mask_B1TS)
@@ -188,7 +189,7 @@ class Decoder(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.rotary = RotaryTable(config.head_dim, config.rope_theta, config.rope_scaling)
 
-    def forward(self, tokens_BT: Tensor, cache: StaticKVCache | None, padding_B: Tensor | None) -> Tensor:
+    def forward(self, tokens_BT: Tensor, cache: KVCache | None, padding_B: Tensor | None) -> Tensor:
         """Tokens to normalised hidden states, `[B, T, D]`; the cache grows by T."""
         T = tokens_BT.shape[1]
         start = cache.length if cache is not None else 0
@@ -217,7 +218,7 @@ class Model(nn.Module):
     def forward(
         self,
         tokens_BT: Tensor,
-        cache: StaticKVCache | None = None,
+        cache: KVCache | None = None,
         last_only: bool = False,
         padding_B: Tensor | None = None,
     ) -> Tensor:
@@ -226,9 +227,11 @@ class Model(nn.Module):
         logits: Tensor = self.lm_head(x_BTD[:, -1:] if last_only else x_BTD)
         return logits
 
-    def new_cache(self, batch: int, capacity: int, dtype: torch.dtype, device: torch.device | str) -> StaticKVCache:
+    def new_cache(
+        self, batch: int, capacity: int, dtype: torch.dtype, device: torch.device | str, kind: Kind = "static"
+    ) -> KVCache:
         """An empty cache that fits this model."""
         config = self.config
-        return StaticKVCache(
-            config.num_hidden_layers, batch, capacity, config.num_key_value_heads, config.head_dim, dtype, device
+        return new_kv_cache(
+            kind, config.num_hidden_layers, batch, capacity, config.num_key_value_heads, config.head_dim, dtype, device
         )

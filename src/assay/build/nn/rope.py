@@ -103,6 +103,7 @@ class RotaryTable:
         positions_B1T = padded_positions(padding_B, start, tokens)[:, None]
         return self._cos_TH[positions_B1T], self._sin_TH[positions_B1T]
 
+    @torch.inference_mode(False)  # a table made while a prompt was read serves training too
     def _grow(self, length: int, like: Tensor) -> None:
         rounded = 1 << max(length - 1, 255).bit_length()
         angles_TH = torch.arange(rounded, dtype=torch.float32, device="cpu")[:, None] * self._inverse

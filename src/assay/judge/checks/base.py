@@ -26,10 +26,10 @@ from assay.core.records import (
 )
 
 REPEATED_TIMES = frozenset(
-    {"prefill_s", "tpot_s", "end_to_end_s", "call_s", "forward_s", "backward_s", "optimizer_step_s"}
+    {"prefill_s", "tpot_s", "end_to_end_s", "call_s", "forward_s", "backward_s", "optimizer_step_s", "train_step_s"}
 )
 """Times that are sampled call by call."""
-RATES = {"prefill_s": "prefill_tok_per_s", "tpot_s": "decode_tok_per_s"}
+RATES = {"prefill_s": "prefill_tok_per_s", "tpot_s": "decode_tok_per_s", "train_step_s": "train_tok_per_s"}
 """Rates that are computed from a sampled time."""
 TIMES = {rate: time for time, rate in RATES.items()}
 

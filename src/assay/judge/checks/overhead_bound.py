@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from assay.core.records import Cell, Finding
 from assay.judge.checks.base import Answer, Subject, number
-from assay.judge.checks.figures import SHAPE_FACTS, entries, varying
+from assay.judge.checks.figures import entries
 from assay.judge.checks.policy import CheckPolicy
-from assay.judge.checks.work import Timed, timed
+from assay.judge.checks.work import Timed, flat_layers, timed
 
 NAME = "overhead_bound"
 RULE = "10"
@@ -22,31 +22,10 @@ def check(subject: Subject, policy: CheckPolicy) -> Answer:
 
 def _per_layer(subject: Subject, policy: CheckPolicy) -> list[Finding]:
     findings: list[Finding] = []
-    for group in varying(entries(subject), *SHAPE_FACTS):
-        by_metric: dict[str, list[Timed]] = {}
-        for entry in group:
-            for each in timed(entry):
-                by_metric.setdefault(each.metric, []).append(each)
-        for metric, rows in by_metric.items():
-            flat = _flat(rows, policy)
-            if flat:
-                cells = tuple(dict.fromkeys(cell for pair in flat for cell in (pair[0].cell, pair[1].cell)))
-                findings.append(_finding(metric, cells, flat[-1]))
+    for metric, flat in flat_layers(subject, policy):
+        cells = tuple(dict.fromkeys(cell for pair in flat for cell in (pair[0].cell, pair[1].cell)))
+        findings.append(_finding(metric, cells, flat[-1]))
     return findings
-
-
-def _flat(rows: list[Timed], policy: CheckPolicy) -> list[tuple[Timed, Timed]]:
-    found = []
-    for small in rows:
-        for large in rows:
-            ours, theirs = large.entry.shape, small.entry.shape
-            if ours is None or theirs is None:
-                continue
-            work = ours.flops_per_token_and_layer / theirs.flops_per_token_and_layer
-            time = (large.seconds / ours.layers) / (small.seconds / theirs.layers)
-            if work >= policy.overhead_work and abs(time - 1) <= policy.overhead_flat:
-                found.append((small, large))
-    return found
 
 
 def _finding(metric: str, cells: tuple[Cell, ...], pair: tuple[Timed, Timed]) -> Finding:

@@ -72,6 +72,10 @@ class CheckPolicy(Record):
     """8: distance from 1 of throughput x latency / work, and of the phases' sum / end to end."""
     replicate_level: float = Field(default=1.0, gt=0)
     """11a: effects smaller than this many times the null variant's are unresolved."""
+    replicate_margin: float = Field(default=0.05, gt=0)
+    """11a: difference of one configuration in several tables whose errors are not known."""
+    replicate_floor: float = Field(default=0.01, ge=0)
+    """11a: difference that is never told."""
     cpu_share: float = Field(default=0.9, gt=0, le=1)
     """13: CPU time / (wall time x threads)."""
     psi_cpu_some_avg10: float = Field(default=5.0, gt=0)
@@ -84,6 +88,38 @@ class CheckPolicy(Record):
     """14: its p-value, and that of a change point."""
     drift_thirds: float = Field(default=1.03, gt=1)
     """14: median of the last third / median of the first."""
+    copied_figures: int = Field(default=2, ge=1)
+    """15: measured figures (deviations count) that must agree to all digits."""
+    printed_ratio: float = Field(default=0.01, gt=0)
+    """15: distance of a printed ratio from the one computed anew, beyond what printing rounds."""
+    unit_range: float = Field(default=100.0, gt=1)
+    """15: largest / smallest of the other cells of a column up to which a jump is one."""
+    unit_slack: float = Field(default=3.0, ge=1)
+    """15: how far outside of the others' range a cell may lie once its unit is mended."""
+    above_peak: float = Field(default=1.05, ge=1)
+    """16, 32: FLOP/s / peak, from here an error."""
+    near_peak: float = Field(default=0.85, gt=0)
+    """16: FLOP/s / peak, from here suspect."""
+    above_bandwidth: float = Field(default=1.05, ge=1)
+    """17: bytes/s / bandwidth."""
+    cache_bytes: float = Field(default=128e6, ge=0)
+    """17: bytes that a last-level cache may hold where nothing is known of it."""
+    accelerated_ops: float = Field(default=0.05, gt=0)
+    """20: share of the operations on an accelerator below which it did next to nothing."""
+    accelerated_time: float = Field(default=0.5, gt=0)
+    """20: time / time on the CPU alone."""
+    op_totals: float = Field(default=0.02, gt=0)
+    """20: difference of the operations of one model on several units."""
+    all_units: float = Field(default=1.05, ge=1)
+    """20: time on all units / the best restriction."""
+    least_utilisation: float = Field(default=0.05, gt=0)
+    """21: device utilisation."""
+    least_mfu: float = Field(default=0.01, gt=0)
+    """21: FLOP/s / peak, and the next."""
+    least_mbu: float = Field(default=0.05, gt=0)
+    """21: bytes/s / bandwidth."""
+    slower_margin: float = Field(default=0.03, ge=0)
+    """19: by how much fewer bits must be slower where no error is known."""
     speedup_over_bound: float = Field(default=1.1, ge=1)
     """18: speed-up / the larger of byte ratio and peak ratio."""
     prefill_tokens_per_weight: int = Field(default=32, ge=1)

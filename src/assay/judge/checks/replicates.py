@@ -6,6 +6,7 @@ import math
 
 from assay.core.records import Absent, Cell, Comparison, Finding
 from assay.judge.checks.base import Answer, Subject
+from assay.judge.checks.figures import Entry, entries, standard_error
 from assay.judge.checks.policy import CheckPolicy
 
 NAME = "replicates"
@@ -14,6 +15,8 @@ RULE = "11a"
 
 def check(subject: Subject, policy: CheckPolicy) -> Answer:
     """Look whether the interval of the baseline against itself excludes equality."""
+    if not subject.rows:
+        return Answer(tuple(_printed(subject, policy)))
     if not subject.null_estimates:
         return Answer(not_checked=("no hidden A/A variant (the baseline against itself)",))
     findings: list[Finding] = []
@@ -24,6 +27,46 @@ def check(subject: Subject, policy: CheckPolicy) -> Answer:
         elif null.outcome in ("better", "worse"):
             findings.append(_finding(subject, policy, null, null.ratio.value, (null.ratio.low, null.ratio.high)))
     return Answer(tuple(findings), tuple(unseen))
+
+
+def _printed(subject: Subject, policy: CheckPolicy) -> list[Finding]:
+    """The same configuration in several tables of other tools: same name, same facts, other figures."""
+    groups: dict[object, list[Entry]] = {}
+    for entry in entries(subject):
+        names = {key.partition("@")[0] for key in (*entry.row.facts, *entry.table.facts)}
+        facts = frozenset((name, entry.fact(name)) for name in names)
+        groups.setdefault((entry.row.name.casefold().strip(), entry.workload, facts), []).append(entry)
+    findings: list[Finding] = []
+    for group in groups.values():
+        metrics = dict.fromkeys(figure.metric.partition("@")[0] for entry in group for figure in entry.figures())
+        for metric in metrics if len({entry.label for entry in group}) > 1 else ():
+            findings += _disagree(metric, [entry for entry in group if (entry.value(metric) or 0.0) > 0], policy)
+    return findings
+
+
+def _disagree(metric: str, group: list[Entry], policy: CheckPolicy) -> list[Finding]:
+    if len(group) < 2:
+        return []
+    low = min(group, key=lambda entry: entry.value(metric) or 0.0)
+    high = max(group, key=lambda entry: entry.value(metric) or 0.0)
+    least, most = low.value(metric) or 0.0, high.value(metric) or 0.0
+    errors = low.error(metric), high.error(metric)
+    allowed = policy.replicate_margin * least if None in errors else 2 * standard_error(*errors)
+    if most - least <= max(allowed, policy.replicate_floor * least):
+        return []
+    return [
+        Finding(
+            check=NAME,
+            severity="WARN",
+            cells=tuple(entry.cell(metric) for entry in group),
+            numbers={"least": least, "most": most, "ratio": most / least},
+            summary=f"{low.row.name} is one configuration in {len(group)} tables, and its {metric} runs from "
+            f"{least:.4g} to "
+            f"{most:.4g}: effects smaller than {most / least - 1:.2%} are unresolved, whatever their own errors say",
+            cause="cause unknown; something that no table records changed between the runs",
+            remedy="Interleave what is compared in one run, and repeat it",
+        )
+    ]
 
 
 def _finding(

@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 from assay.core.records import Absent, Artifact, Comparison, Finding, Run
 from assay.judge.checks.base import TIMES, Answer, Subject
+from assay.judge.checks.figures import DTYPE_FACTS, Entry, entries, standard_error, varying
 from assay.judge.checks.policy import CheckPolicy
+from assay.judge.checks.work import Timed, flat_layers, timed
 
 NAME = "slower_precision"
 RULE = "19"
@@ -39,7 +41,78 @@ def check(subject: Subject, policy: CheckPolicy) -> Answer:
         slower, faster = (ours, theirs) if comparison.outcome == "worse" else (theirs, ours)
         if slower.artifact.weight_bytes < faster.artifact.weight_bytes:
             findings.append(_finding(subject, policy, comparison, slower, faster))
-    return Answer(tuple(findings), tuple(unseen))
+    return Answer((*findings, *_printed(subject, policy)), tuple(unseen))
+
+
+# ---------------------------------------------------------------------------------------------- figures of others
+
+
+def _printed(subject: Subject, policy: CheckPolicy) -> list[Finding]:
+    """The same of what another tool printed: rows that differ in their type alone."""
+    if subject.rows:
+        return []
+    overhead = {
+        id(each.entry.row) for _, pairs in flat_layers(subject, policy) for pair in pairs for each in pair
+    }  # a row object of a table stands in every entry of that row
+    findings: list[Finding] = []
+    for group in varying(entries(subject), *DTYPE_FACTS, "autocast"):
+        rows = [(bits, each) for entry in group if (bits := _bits(entry)) is not None for each in timed(entry)]
+        for fewer, slow in rows:
+            faster = [each for bits, each in rows if bits > fewer and each.metric == slow.metric]
+            if not faster:
+                continue
+            base = min(faster, key=lambda each: each.seconds)
+            error = standard_error(slow.longest_s - slow.seconds, base.longest_s - base.seconds)
+            if slow.seconds - base.seconds > max(error, policy.slower_margin * base.seconds):
+                findings.append(_told(slow, base, _printed_causes(slow, id(slow.entry.row) in overhead, policy)))
+    return findings
+
+
+def _bits(entry: Entry) -> float | None:
+    """Bits per weight that the products read; autocast counts as 16."""
+    mixed = entry.fact("autocast") is True or any(
+        w in entry.text("dtype").casefold() for w in ("mixed", "autocast", "amp")
+    )
+    return 16.0 if mixed else entry.weight_bits
+
+
+def _printed_causes(slow: Timed, overhead: bool, policy: CheckPolicy) -> list[str]:
+    entry = slow.entry
+    device, causes = entry.device, []
+    written = entry.text("dtype").casefold()
+    if device is not None and device.compute_capability is not None:
+        capability = f"{device.name} has compute capability {device.compute_capability:g}"
+        if not device.tensor_cores:
+            causes.append(f"{capability}: no tensor cores")
+        elif ("bf16" in written or entry.dtype == "bfloat16") and device.supports("bfloat16") is False:
+            causes.append(f"{capability}: bf16 needs 8.0")
+    if entry.fact("autocast") is True or any(word in written for word in ("mixed", "autocast", "amp")):
+        causes.append("autocast casts the weights anew in each call, which fewer bits do not pay back at this size")
+    if overhead:
+        causes.append("the rows are bound by launches (`overhead_bound`), which fewer bits do not shorten")
+    std = entry.std(slow.metric)
+    if std is not None and std > policy.cold_call_variation * slow.seconds:
+        causes.append("its deviation is that of a first call inside the mean (`cold_call`)")
+    return causes
+
+
+def _told(slow: Timed, base: Timed, causes: list[str]) -> Finding:
+    ratio = slow.seconds / base.seconds
+    return Finding(
+        check=NAME,
+        severity="INFO" if causes else "WARN",
+        cells=(slow.cell, base.cell),
+        numbers={"seconds": slow.seconds, "other_seconds": base.seconds, "ratio": ratio},
+        summary=f"{slow.entry.name} has fewer bits than {base.entry.name} and takes {ratio:.3g} x its time "
+        f"({slow.metric})" + (": expected" if causes else ""),
+        cause="; ".join(causes) or "cause unknown: no recorded fact explains it",
+        remedy="Nothing to mend: judge it by memory, or on hardware that has units for the type"
+        if causes
+        else "Look for a fallback kernel or a conversion at each call, and profile one call",
+    )
+
+
+# ---------------------------------------------------------------------------------------------- our own rows
 
 
 def _finding(subject: Subject, policy: CheckPolicy, c: Comparison, slower: _Side, faster: _Side) -> Finding:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from assay.core import cost
+from assay.core import cost, hardware
 from assay.core.records import Absent, Cell
 from assay.core.shapes import EXAMPLE
-from assay.judge.checks.figures import Entry
+from assay.judge.checks.base import Subject
+from assay.judge.checks.figures import SHAPE_FACTS, Entry, entries, varying
+from assay.judge.checks.policy import CheckPolicy
 
 Kind = Literal["forward", "backward", "step", "prefill", "decode"]
 _TIMES: dict[str, Kind] = {
@@ -137,6 +139,15 @@ def peak(entry: Entry, dtype: str = "") -> Ceiling | None:
     return Ceiling(published, f"{device.name}, published{tag}")
 
 
+def any_peak(entry: Entry) -> Ceiling | None:
+    """FLOP/s of the fastest type of the stated device: a ceiling where the row's own type is not known or published."""
+    device = entry.device
+    peaks = [high for name, (_, high) in device.tera_per_s.items() if name not in ("int8", "fp8")] if device else []
+    if device is None or not peaks or device.kind != "nvidia":
+        return None
+    return Ceiling(max(peaks) * hardware.TERA, f"{device.name}, its fastest type")
+
+
 def bandwidth(entry: Entry) -> Ceiling | None:
     """Bytes/s of memory: measured on this machine for a study, published for stated hardware; else None."""
     roofs = entry.subject.roofs
@@ -170,3 +181,29 @@ def missing_for_peak(entry: Entry) -> str:
     if not entry.dtype:
         return f"type of the products of {entry.name} (dtype)"
     return f"published peak of {entry.dtype} for {entry.device.name}"
+
+
+def flat_layers(subject: Subject, policy: CheckPolicy) -> list[tuple[str, list[tuple[Timed, Timed]]]]:
+    """Pairs of a small and a large model whose layers take the same time, by metric: rule 10."""
+    found: list[tuple[str, list[tuple[Timed, Timed]]]] = []
+    for group in varying(entries(subject), *SHAPE_FACTS):
+        by_metric: dict[str, list[Timed]] = {}
+        for entry in group:
+            for each in timed(entry):
+                by_metric.setdefault(each.metric, []).append(each)
+        found += [(metric, flat) for metric, rows in by_metric.items() if (flat := _flat(rows, policy))]
+    return found
+
+
+def _flat(rows: list[Timed], policy: CheckPolicy) -> list[tuple[Timed, Timed]]:
+    found = []
+    for small in rows:
+        for large in rows:
+            ours, theirs = large.entry.shape, small.entry.shape
+            if ours is None or theirs is None:
+                continue
+            work = ours.flops_per_token_and_layer / theirs.flops_per_token_and_layer
+            time = (large.seconds / ours.layers) / (small.seconds / theirs.layers)
+            if work >= policy.overhead_work and abs(time - 1) <= policy.overhead_flat:
+                found.append((small, large))
+    return found

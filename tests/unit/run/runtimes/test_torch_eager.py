@@ -81,7 +81,7 @@ def model_logits(artifacts, name, ids):
         return model(torch.from_numpy(ids)).float().numpy()
 
 
-@pytest.mark.parametrize("kv_cache", ["static", "none"])
+@pytest.mark.parametrize("kv_cache", ["static", "growing", "none"])
 @pytest.mark.parametrize("chunk", [0, 1, 7])
 def test_prefill_and_decode_give_the_logits_of_one_whole_pass(artifacts, open_session, kv_cache, chunk):
     session = open_session(batch=2, kv_cache=kv_cache, prefill_chunk=chunk)
@@ -102,7 +102,7 @@ def test_prefill_and_decode_give_the_logits_of_one_whole_pass(artifacts, open_se
     assert session.decode(ids[:, 26:27]).dtype == np.float32
 
 
-@pytest.mark.parametrize("kv_cache", ["static", "none"])
+@pytest.mark.parametrize("kv_cache", ["static", "growing", "none"])
 @pytest.mark.parametrize("chunk", [0, 1, 7])
 def test_unequal_prompts_side_by_side_give_what_each_gives_alone(artifacts, open_session, kv_cache, chunk):
     session = open_session(batch=3, kv_cache=kv_cache, prefill_chunk=chunk)
@@ -148,7 +148,7 @@ def test_greedy_tokens_are_the_same_with_and_without_a_cache(artifacts, open_ses
         logits = model_logits(artifacts, name, np.array([prompt + plain]))[0, -1]
         plain.append(int(np.flatnonzero(logits == logits.max())[0]))
     assert len(set(plain)) > 3
-    for kv_cache in ("static", "none"):
+    for kv_cache in ("static", "growing", "none"):
         assert greedy(open_session(name, kv_cache=kv_cache), prompt, 24) == plain
 
 
@@ -181,6 +181,17 @@ def test_a_session_without_a_cache_has_no_cache_bytes(open_session):
     session = open_session(kv_cache="none")
     assert session.kv_cache_bytes == 0
     assert session.facts["kv_cache"] == "none"
+
+
+def test_a_growing_cache_takes_memory_as_it_is_needed(open_session):
+    session = open_session(capacity=64, kv_cache="growing")
+    assert (session.facts["kv_cache"], session.facts["kv_cache_bytes"]) == ("growing", 0)
+    session.prefill(tokens(1, 4))
+    # Layers, keys and values, heads, width, bytes of a number: all 64 tokens are less than one step.
+    assert session.kv_cache_bytes == 2 * 2 * 2 * 64 * 8 * 4
+    assert session.facts["kv_cache_bytes"] == session.kv_cache_bytes
+    session.close()
+    assert session.facts["kv_cache_bytes"] == 2 * 2 * 2 * 64 * 8 * 4
 
 
 def test_nothing_is_truncated_or_clamped(open_session):
