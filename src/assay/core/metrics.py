@@ -60,6 +60,7 @@ _ALL = (
     Metric("activation_bytes", "B", "lower", "activations kept for the backward pass"),
     Metric("device_peak_bytes", "B", "lower", "peak device memory"),
     Metric("energy_j", "J", "lower", "energy of a call"),
+    Metric("net_energy_j", "J", "lower", "energy of a call above idle"),
     Metric("power_w", "W", "lower", "mean power"),
     Metric("nll_nats", "nats", "lower", "negative log-likelihood per token"),
     Metric("perplexity", "1", "lower", "perplexity"),

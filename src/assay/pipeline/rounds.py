@@ -20,6 +20,7 @@ from assay.core.records import (
     Absent,
     Environment,
     Load,
+    Measured,
     Memory,
     Outcome,
     Round,
@@ -98,7 +99,7 @@ class RoundInProgress:
         windows = len(self._order) * len(self._workloads)
         self._no_energy = bench.energy.refusal(index, windows, share_s) if bench.energy is not None else ""
         if bench.energy is not None and not self._no_energy:
-            self._share_s -= windows * bench.energy.window_s
+            self._share_s -= bench.energy.seconds(windows)
         self._idle = {
             row.name
             for row in bench.rows
@@ -140,8 +141,13 @@ class RoundInProgress:
             for row in rows:
                 self._ask(row.name, "open", **self._open_request(row), keep=self._opened)
                 self._first_calls(row)
+            before_w = self._idle_power()
             for workload in self._random.sample(self._workloads, len(self._workloads)):
                 self._measure_workload(workload, rows, share_s / len(self._workloads))
+            after_w = self._idle_power() if self._spent else before_w
+            for row in rows:
+                for cell in [cell for cell in self._spent if cell[0] == row.name]:
+                    self._spent[cell] = self._spent[cell].above_idle(before_w, after_w)
             for row in rows:
                 self._ask(row.name, "facts", keep=closing)
 
@@ -309,6 +315,12 @@ class RoundInProgress:
                 return calls if self._ask_of(name, workload, "block", calls=calls) is not None else 0
 
             self._spent[row.name, workload.name] = energy.measure(block)
+
+    def _idle_power(self) -> Measured:
+        energy = self._bench.energy
+        if energy is None or self._no_energy:
+            return Absent(reason=self._no_energy or "no energy is measured")
+        return energy.idle_power()
 
     def _energy_facts(self, name: str, workload: Workload) -> dict[str, Scalar]:
         energy = self._bench.energy

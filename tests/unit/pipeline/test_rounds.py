@@ -88,7 +88,8 @@ class FakeWorker:
         if do == "block":
             calls = arguments["calls"]
             self.machinery.now += 0.01 * calls
-            return {"metric": "prefill_s", "started_s": [0.0] * calls, "seconds": [0.01] * calls, "cpu_s": 0.01}
+            starts, seconds = [0.0] * calls, [0.01] * calls
+            return {"metric": "prefill_s", "started_s": starts, "seconds": seconds, "cpu_s": 0.01, "phases": {}}
         memory = Memory(**dict.fromkeys(Memory.model_fields, NOTHING)).model_dump(mode="json")
         return {"seconds": 0.01, "load_s": 0.1, "facts": {}, "memory": memory}
 
@@ -235,7 +236,10 @@ def log(tmp_path):
 
 
 def energy_round(machinery, meter, index=0, share_s=100.0, **bench):
-    made = Energy(meter, clock=lambda: machinery.now)
+    def sleep(seconds):
+        machinery.now += seconds
+
+    made = Energy(meter, clock=lambda: machinery.now, sleep=sleep)
     return a_round(index, workloads=(SMALL,), energy=made, share_s=share_s, **bench)
 
 
@@ -255,8 +259,29 @@ def test_the_joules_of_a_call_are_those_of_the_log(machinery, log):
     assert summarise([measured], "base")["energy_j"] == pytest.approx(0.2)
 
 
+def test_net_energy_is_what_is_spent_above_idle(machinery, log, tmp_path):
+    energy_round(machinery, ReplayMeter(log, clock=lambda: machinery.now))
+    end_s = machinery.now - 10  # of the last window: idle power was taken behind it, and for 10 s before all else
+    machinery.now = 0.0
+    path = tmp_path / "steps.csv"
+    watts = [20.0 if 10.0 <= tenth / 10 < end_s else 8.0 for tenth in range(4001)]
+    path.write_text("time_s,power_w\n" + "".join(f"{tenth / 10},{power}\n" for tenth, power in enumerate(watts)))
+    measured = energy_round(machinery, ReplayMeter(path, clock=lambda: machinery.now))
+    for run in runs_of(measured).values():
+        gross, net = run.samples_of("energy_j").values[0], run.samples_of("net_energy_j").values[0]
+        assert gross == pytest.approx(0.2, rel=0.02)  # the log knows tenths of a second, where the power changes
+        assert net == pytest.approx(gross - 8.0 * 0.01, rel=0.02)
+        assert "less idle power of 8.0 W" in run.facts["net_energy"]
+
+
+def test_net_energy_is_absent_where_nothing_is_above_idle(machinery, log):
+    run = runs_of(energy_round(machinery, ReplayMeter(log, clock=lambda: machinery.now)))["base"]
+    assert isinstance(run.samples_of("net_energy_j"), Absent)
+    assert "no more than idle power" in run.facts["net_energy"]
+
+
 def test_a_window_beyond_the_log_has_no_joules(machinery, log):
-    machinery.now = 397.0
+    machinery.now = 385.0
     run = runs_of(energy_round(machinery, ReplayMeter(log, clock=lambda: machinery.now)))["base"]
     assert isinstance(run.samples_of("energy_j"), Absent)
     assert "the log covers" in run.facts["energy_absent"]
@@ -279,8 +304,12 @@ def test_windows_do_not_eat_the_time_of_speed(machinery, log, index, share_s, wo
 
 def test_a_worker_that_dies_in_its_window_gives_no_joules(machinery, log):
     class Dying(ReplayMeter):
+        windows = 0
+
         def begin_window(self):
-            machinery.fails["base", "block", "prefill 8"] = False
+            self.windows += 1
+            if self.windows == 2:  # the first is that of idle power
+                machinery.fails["base", "block", "prefill 8"] = False
             super().begin_window()
 
     measured = energy_round(machinery, Dying(log, clock=lambda: machinery.now), rows=ROWS[:1])
