@@ -53,7 +53,7 @@ class ContestInterrupted(KeyboardInterrupt):
 class Quiet:
     """Progress that tells nobody."""
 
-    def stage(self, title: str, total: float) -> None:
+    def stage(self, title: str, total: float, within_s: float | None = None) -> None:
         """Nothing."""
 
     def advance(self, done: float) -> None:

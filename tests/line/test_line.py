@@ -69,7 +69,7 @@ def test_more_rounds_are_added_to_those_that_are_kept(tiny_study, tmp_path):
 
 def test_an_interrupted_study_keeps_its_rounds_and_its_result(tiny_study, tmp_path, monkeypatch):
     class Impatient(api.Quiet):
-        def stage(self, title, total):
+        def stage(self, title, total, within_s=None):
             self.title = title
 
         def advance(self, done):

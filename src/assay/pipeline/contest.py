@@ -108,7 +108,7 @@ class ContestRun:
         rounds: list[Round] = []
         overhead_s = turn_s = 0.0
         known_s: dict[str, float] | None = None
-        self._progress.stage("comparing", self._policy.max_rounds)
+        self._progress.stage("comparing", self._policy.max_rounds, self._policy.budget_s)
         while True:
             wanted = max(min(_TARGET_ROUNDS, self._policy.max_rounds) - len(rounds), 1)
             share_s = max((deadline - time.monotonic()) / wanted - overhead_s, 0.0)

@@ -69,8 +69,8 @@ _BUILD_TIMEOUT_S = 3600.0
 class Progress(Protocol):
     """What a stage tells whoever watches; silent while anything is timed."""
 
-    def stage(self, title: str, total: float) -> None:
-        """A stage of `total` steps begins."""
+    def stage(self, title: str, total: float, within_s: float | None = None) -> None:
+        """A stage of `total` steps begins; it takes `within_s` seconds at most where that is said."""
 
     def advance(self, done: float) -> None:
         """So many steps of the stage are done."""
@@ -345,7 +345,7 @@ class StudyRun:
         everyone = (*rows, _null_row(baseline)) if policy.null_variant and baseline else tuple(rows)
         timed = [workload for workload in workloads if workload.kind != "load"]
         overhead_s = _FIRST_ROUND_OVERHEAD_S
-        self._progress.stage("measuring", policy.max_rounds)
+        self._progress.stage("measuring", policy.max_rounds, max(self._deadline - time.monotonic(), 0.0))
         while True:
             rounds = self._store.rounds(key)
             gone = _given_up(rounds)

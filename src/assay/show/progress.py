@@ -26,8 +26,8 @@ PLAIN_LINE_EVERY_S = 5.0
 class StageProgress(Protocol):
     """What a long command tells whoever watches."""
 
-    def stage(self, title: str, total: float) -> None:
-        """A stage of `total` steps begins; the one before it has ended."""
+    def stage(self, title: str, total: float, within_s: float | None = None) -> None:
+        """A stage of `total` steps begins, of so many seconds at most; the one before it has ended."""
 
     def advance(self, done: float) -> None:
         """So many steps of the stage are done."""
@@ -65,7 +65,7 @@ def open_progress(
 class SilentProgress:
     """Progress that tells nobody."""
 
-    def stage(self, title: str, total: float) -> None:
+    def stage(self, title: str, total: float, within_s: float | None = None) -> None:
         """Nothing."""
 
     def advance(self, done: float) -> None:
@@ -90,9 +90,9 @@ class LineProgress:
         self._paused = False
         self._held: list[str] = []
 
-    def stage(self, title: str, total: float) -> None:
+    def stage(self, title: str, total: float, within_s: float | None = None) -> None:
         """As the protocol says."""
-        self._pace.begin(title, total)
+        self._pace.begin(title, total, within_s)
         self._last_line_s = self._clock()
         self._write(f"{title}: 0 of {shown.amount(total)}")
 
@@ -152,9 +152,9 @@ class BarProgress:
         self._held: list[str] = []
         self._bar.start()
 
-    def stage(self, title: str, total: float) -> None:
+    def stage(self, title: str, total: float, within_s: float | None = None) -> None:
         """As the protocol says."""
-        self._pace.begin(title, total)
+        self._pace.begin(title, total, within_s)
         if self._task is not None:
             self._bar.remove_task(self._task)
         self._task = self._bar.add_task(shown.one_line(title), total=total or None)
@@ -206,16 +206,18 @@ class _Pace:
         self._done = 0.0
         self._done_before = 0.0
         self._began_s = 0.0
+        self._within_s: float | None = None
 
     @property
     def finished(self) -> bool:
         return self._done >= self._total
 
-    def begin(self, title: str, total: float) -> None:
+    def begin(self, title: str, total: float, within_s: float | None) -> None:
         self.title = title
         self._total = total
         self._done = self._done_before = 0.0
         self._began_s = self._clock()
+        self._within_s = within_s
 
     def advance(self, done: float) -> None:
         # Steps that a resumed study had finished before say nothing about the pace.
@@ -233,7 +235,10 @@ class _Pace:
             return f"{shown.duration(taken_s)} in all"
         if steps <= 0:
             return f"{shown.duration(taken_s)} so far" if taken_s >= 1 else ""
-        return f"about {shown.duration(taken_s / steps * (self._total - self._done))} left"
+        left_s = taken_s / steps * (self._total - self._done)
+        if self._within_s is not None and self._within_s - taken_s < left_s:
+            return f"at most {shown.duration(max(self._within_s - taken_s, 0.0))} left"
+        return f"about {shown.duration(left_s)} left"
 
 
 class _PaceColumn(RichColumn):

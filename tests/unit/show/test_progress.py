@@ -54,6 +54,20 @@ def test_lines_are_few_and_say_what_is_left() -> None:
     assert len(lines) == 5
 
 
+def test_a_budget_bounds_what_is_left() -> None:
+    console, file = _console(terminal=False)
+    clock = Clock()
+    with open_progress(console=console, clock=clock) as progress:
+        progress.stage("measuring", 40, 60.0)
+        for now_s, done in ((20.0, 1), (50.0, 20)):
+            clock.now_s = now_s
+            progress.advance(done)
+    assert file.getvalue().splitlines()[1:] == [
+        "measuring: 1 of 40, at most 40 s left",
+        "measuring: 20 of 40, at most 10 s left",
+    ]
+
+
 def test_steps_finished_before_do_not_count_for_the_pace() -> None:
     console, file = _console(terminal=False)
     clock = Clock()
