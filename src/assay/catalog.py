@@ -63,6 +63,8 @@ CHECKPOINTS = MappingProxyType(
 
 FAMILIES = MappingProxyType(
     {
+        "gemma2": "transformers' Gemma 2, random weights",
+        "gemma3_text": "transformers' Gemma 3 (text), random weights and Gemma-3-270M",
         "gpt2": "transformers' GPT-2, random weights; a nanoGPT checkpoint's own validation loss",
         "llama": "transformers' Llama, random weights and SmolLM2-135M",
     }

@@ -108,6 +108,17 @@ class ConfigFields:
             raise self._wrong(key, found, "a positive number")
         return float(found)
 
+    def number_or_null(self, key: str, default: float | None = None) -> float | None:
+        """A positive number; None where the config says null, or says nothing and there is no default.
+
+        Raises:
+            CheckpointError: it is neither.
+        """
+        if self._config.get(key, default) is None:
+            self._read.add(key)
+            return None
+        return self.number(key, default)
+
     def flag(self, key: str, default: bool | None = None) -> bool:
         """True or false. Raises CheckpointError."""
         found = self._take(key, default)

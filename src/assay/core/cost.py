@@ -4,8 +4,8 @@ The formulas, from the shapes alone, with B batch, T tokens, L layers, H heads, 
 d_h head size, d hidden size, d_ff intermediate size, V vocabulary, c tokens in the cache:
 
     N_mm    = L (2 d H d_h + 2 d H_kv d_h + g d d_ff) + d V        g = 2, or 3 for a gated MLP
-    forward = B T (2 N_mm + 4 L T H d_h)                           a window of W tokens: min(T, W) for T
-    decode  = 2 N_mm + 4 L c H d_h                                 per token
+    forward = B T (2 N_mm + 4 L T H d_h)                           a layer with a window of W: min(T, W) for T
+    decode  = 2 N_mm + 4 L c H d_h                                 per token; the same for c
     KV      = 2 L H_kv d_h b                                       bytes per token at b bytes a number
     t       = max(FLOPs / peak, bytes / bandwidth) + dispatches x floor
 """
@@ -88,7 +88,7 @@ def matmul_parameters(contract: Contract) -> int:
         + 2 * contract.num_key_value_heads * contract.head_dim
         + (3 if contract.gated_mlp else 2) * contract.intermediate_size
     )
-    return contract.num_hidden_layers * per_layer + head_parameters(contract)
+    return contract.num_hidden_layers * per_layer + head_parameters(contract) + contract.extra_matmul_parameters
 
 
 def head_parameters(contract: Contract) -> int:
@@ -97,9 +97,8 @@ def head_parameters(contract: Contract) -> int:
 
 
 def attended(contract: Contract, tokens: int) -> int:
-    """Tokens that one query sees at most, of `tokens`: fewer where there is a sliding window."""
-    window = contract.sliding_window
-    return min(tokens, window) if isinstance(window, int) else tokens
+    """Tokens that one query sees at most, of `tokens`, summed over the layers: fewer where they have a window."""
+    return _in_layers(contract, contract.num_hidden_layers, contract.num_sliding_layers, tokens)
 
 
 def forward_flops(contract: Contract, batch: int, tokens: int, causal_useful: bool = False) -> int:
@@ -111,7 +110,7 @@ def forward_flops(contract: Contract, batch: int, tokens: int, causal_useful: bo
         tokens: tokens of each.
         causal_useful: count half of the attention product, which is what a causal mask leaves in.
     """
-    attention = 4 * contract.num_hidden_layers * attended(contract, tokens) * _query_width(contract)
+    attention = 4 * attended(contract, tokens) * _query_width(contract)
     if causal_useful:
         attention //= 2
     return batch * tokens * (2 * matmul_parameters(contract) + attention)
@@ -125,7 +124,7 @@ def prefill_flops(contract: Contract, batch: int, tokens: int, causal_useful: bo
 
 def decode_flops(contract: Contract, context: int) -> int:
     """FLOPs of one decode step of one sequence with `context` tokens in the cache."""
-    attention = 4 * contract.num_hidden_layers * attended(contract, context) * _query_width(contract)
+    attention = 4 * attended(contract, context) * _query_width(contract)
     return 2 * matmul_parameters(contract) + attention
 
 
@@ -135,19 +134,31 @@ def training_flops(contract: Contract, batch: int, tokens: int, checkpointed: bo
 
 
 def kv_bytes_per_token(contract: Contract) -> int:
-    """Bytes of KV cache that one token of one sequence takes: keys and values of all layers.
+    """Bytes of KV cache that one token of one sequence takes: keys and values of all layers that keep their own.
 
     Raises:
         InputError: the contract's dtype has no known size.
     """
-    width = contract.num_key_value_heads * contract.head_dim
-    return 2 * contract.num_hidden_layers * width * _bytes_of(contract.dtype)
+    return kv_bytes(contract, 1)
+
+
+def kv_bytes(contract: Contract, tokens: int) -> int:
+    """Bytes of the KV cache of one sequence of `tokens` tokens, of which layers with a window keep no more than that.
+
+    Raises:
+        InputError: the contract's dtype has no known size.
+    """
+    keeping = contract.num_hidden_layers - contract.num_kv_shared_layers
+    # Which of the layers that keep none have a window, the contract does not say: as many as of all.
+    sliding = contract.num_sliding_layers * keeping // contract.num_hidden_layers
+    held = _in_layers(contract, keeping, sliding, tokens)
+    return 2 * held * contract.num_key_value_heads * contract.head_dim * _bytes_of(contract.dtype)
 
 
 def decode_bytes(artifact: Sized, context: int, batch: int = 1) -> int:
     """Bytes that one decode step reads: all weights once, and each sequence's cache of `context` tokens."""
     contract = artifact.contract
-    return artifact.decode_weight_bytes + batch * attended(contract, context) * kv_bytes_per_token(contract)
+    return artifact.decode_weight_bytes + batch * kv_bytes(contract, context)
 
 
 def prefill_bytes(artifact: Sized, tokens: int, batch: int = 1) -> int:
@@ -160,7 +171,7 @@ def prefill_bytes(artifact: Sized, tokens: int, batch: int = 1) -> int:
 
 def resident_bytes(artifact: Sized, capacity: int, batch: int = 1) -> int:
     """Bytes that an open session keeps: the weights once loaded, and a cache for `capacity` tokens of each sequence."""
-    return artifact.resident_weight_bytes + batch * capacity * kv_bytes_per_token(artifact.contract)
+    return artifact.resident_weight_bytes + batch * kv_bytes(artifact.contract, capacity)
 
 
 def activation_bytes(contract: Contract, batch: int, tokens: int) -> int:
@@ -302,6 +313,12 @@ def mfu(flops: float, seconds: float, peak_flops: float) -> float:
 def mbu(bytes_read: float, seconds: float, bandwidth: float) -> float:
     """Model bandwidth utilisation: (weights + KV cache) / (t x bandwidth), a fraction."""
     return bytes_read / (seconds * bandwidth)
+
+
+def _in_layers(contract: Contract, layers: int, sliding: int, tokens: int) -> int:
+    """Tokens summed over layers, of which `sliding` have the contract's window."""
+    window = contract.sliding_window
+    return (layers - sliding) * tokens + sliding * (min(tokens, window) if isinstance(window, int) else tokens)
 
 
 def _query_width(contract: Contract) -> int:

@@ -207,6 +207,12 @@ class Contract(Record):
     """`model_type` of config.json."""
     context_length: int = Field(gt=0)
     sliding_window: int | Absent
+    num_sliding_layers: int = Field(default=0, ge=0)
+    """Layers that see no more than `sliding_window` tokens; the others see the whole context."""
+    num_kv_shared_layers: int = Field(default=0, ge=0)
+    """Layers that read the keys and values of earlier ones and keep none."""
+    extra_matmul_parameters: int = 0
+    """Weights of matrix products beyond those that the other fields imply; negative where there are fewer."""
     vocab_size: int = Field(gt=0)
     num_hidden_layers: int = Field(gt=0)
     num_attention_heads: int = Field(gt=0)

@@ -118,12 +118,30 @@ def test_only_half_of_the_attention_is_useful_under_a_causal_mask() -> None:
 
 
 def test_a_window_bounds_what_attention_and_cache_cost() -> None:
-    windowed = SMOLLM2.model_copy(update={"sliding_window": 512})
+    windowed = SMOLLM2.model_copy(update={"sliding_window": 512, "num_sliding_layers": 30})
     assert cost.decode_flops(windowed, 4096) == cost.decode_flops(SMOLLM2, 512)
     assert cost.decode_flops(windowed, 100) == cost.decode_flops(SMOLLM2, 100)
     built, plain = artifact(windowed, 1000), artifact(SMOLLM2, 1000)
     assert cost.decode_bytes(built, 4096) == cost.decode_bytes(plain, 512)
-    assert cost.attended(windowed, 100) == 100
+    assert cost.attended(windowed, 100) == 30 * 100
+
+
+def test_local_and_global_layers_are_counted_apart() -> None:
+    mixed = SMOLLM2.model_copy(update={"sliding_window": 512, "num_sliding_layers": 25})
+    assert cost.attended(mixed, 4096) == 25 * 512 + 5 * 4096
+    attention = 4 * (25 * 512 + 5 * 4096) * 9 * 64
+    assert cost.decode_flops(mixed, 4096) == 2 * cost.matmul_parameters(SMOLLM2) + attention
+    assert cost.kv_bytes(mixed, 4096) == (25 * 512 + 5 * 4096) * 2 * 3 * 64 * 2
+    sharing = mixed.model_copy(update={"num_kv_shared_layers": 12})
+    assert cost.kv_bytes(sharing, 4096) == (15 * 512 + 3 * 4096) * 2 * 3 * 64 * 2
+    assert cost.decode_flops(sharing, 4096) == cost.decode_flops(mixed, 4096)
+
+
+def test_products_that_a_plain_decoder_has_not_are_counted() -> None:
+    more = SMOLLM2.model_copy(update={"extra_matmul_parameters": 1000})
+    assert cost.matmul_parameters(more) == cost.matmul_parameters(SMOLLM2) + 1000
+    fewer = SMOLLM2.model_copy(update={"extra_matmul_parameters": -1000})
+    assert cost.decode_flops(fewer, 64) == cost.decode_flops(SMOLLM2, 64) - 2000
 
 
 def test_training_is_three_or_four_forwards() -> None:

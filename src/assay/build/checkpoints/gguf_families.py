@@ -2,7 +2,7 @@
 
 It refuses tensors that it cannot name and metadata that would change the numbers and that no family here computes.
 The layouts follow llama.cpp's converter (`conversion/`): rows of llama's q and k are permuted for its rotary
-embedding, gpt2's Conv1D weights are transposed, and gemma3's norms are stored plus one.
+embedding, gpt2's Conv1D weights are transposed, and the norms of gemma2 and gemma3 are stored plus one.
 """
 
 from __future__ import annotations
@@ -161,6 +161,27 @@ def _llama(fields: Fields) -> dict[str, Any]:
     }
 
 
+_GEMMA2_27B_LAYERS = 46
+
+
+def _gemma2(fields: Fields) -> dict[str, Any]:
+    config = _llama_like(fields)
+    layers = config["num_hidden_layers"]
+    # llama.cpp writes no query scale: the largest model alone divides by the model's width per head.
+    per_head = config["hidden_size"] // config["num_attention_heads"]
+    return config | {
+        "model_type": "gemma2",
+        "architectures": ["Gemma2ForCausalLM"],
+        "hidden_activation": "gelu_pytorch_tanh",
+        "query_pre_attn_scalar": per_head if layers == _GEMMA2_27B_LAYERS else config["head_dim"],
+        "sliding_window": fields.whole("attention.sliding_window", 4096),
+        "layer_types": ["full_attention" if layer % 2 else "sliding_attention" for layer in range(layers)],
+        "rope_theta": fields.real("rope.freq_base", 10000.0),
+        "attn_logit_softcapping": fields.real("attn_logit_softcapping", 50.0),
+        "final_logit_softcapping": fields.real("final_logit_softcapping", 30.0),
+    }
+
+
 _GEMMA3_PATTERN = 6
 _GEMMA3_27B_LAYERS = 62
 
@@ -211,6 +232,12 @@ _LLAMA_LAYER = {
     "ffn_down": "mlp.down_proj",
 }
 _LLAMA_OUTER = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+_GEMMA2_LAYER = _LLAMA_LAYER | {
+    "post_attention_norm": "post_attention_layernorm",
+    "ffn_norm": "pre_feedforward_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+}
+_GEMMA3_LAYER = _GEMMA2_LAYER | {"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
 _GEMMA3_NORMS = ("attn_norm", "attn_q_norm", "attn_k_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")
 
 FAMILIES = MappingProxyType(
@@ -222,16 +249,16 @@ FAMILIES = MappingProxyType(
             {"attn_q": "rows permuted", "attn_k": "rows permuted"},
             _llama,
         ),
+        "gemma2": Family(
+            _LLAMA_OUTER,
+            _GEMMA2_LAYER,
+            "model.layers",
+            dict.fromkeys((*_GEMMA3_NORMS, "output_norm"), "plus one"),
+            _gemma2,
+        ),
         "gemma3": Family(
             _LLAMA_OUTER,
-            _LLAMA_LAYER
-            | {
-                "attn_q_norm": "self_attn.q_norm",
-                "attn_k_norm": "self_attn.k_norm",
-                "post_attention_norm": "post_attention_layernorm",
-                "ffn_norm": "pre_feedforward_layernorm",
-                "post_ffw_norm": "post_feedforward_layernorm",
-            },
+            _GEMMA3_LAYER,
             "model.layers",
             dict.fromkeys((*_GEMMA3_NORMS, "output_norm"), "plus one"),
             _gemma3,

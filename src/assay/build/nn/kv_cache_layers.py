@@ -146,7 +146,7 @@ def new_kv_cache(
     device: torch.device | str,
     window: int | None = None,
 ) -> KVCache:
-    """An empty cache of layers of one shape. With a window it is a sliding one, which `kind` does not change.
+    """An empty cache of layers that are alike. With a window it is a sliding one, which `kind` does not change.
 
     The arguments are those of `StaticKVCache`, and the window of the layers.
     """
@@ -154,3 +154,22 @@ def new_kv_cache(
     if window is not None:
         return SlidingKVCache(*shape, window=window)
     return GrowingKVCache(*shape) if kind == "growing" else StaticKVCache(*shape)
+
+
+def new_mixed_kv_cache(
+    kind: Kind,
+    windows: Sequence[int | None],
+    batch: int,
+    capacity: int,
+    num_kv_heads: int,
+    head_dim: int,
+    dtype: torch.dtype,
+    device: torch.device | str,
+) -> KVCache:
+    """An empty cache of layers that differ in their windows alone: `windows` has one for each, None for all tokens."""
+    parts: list[tuple[KVCache, list[int]]] = []
+    for window in dict.fromkeys(windows):
+        layers = [layer for layer, found in enumerate(windows) if found == window]
+        shape = (len(layers), batch, capacity, num_kv_heads, head_dim, dtype, device)
+        parts.append((new_kv_cache(kind, *shape, window), layers))
+    return parts[0][0] if len(parts) == 1 else MixedKVCache(parts)

@@ -30,7 +30,7 @@ class SlidingKVCache:
         dtype: type of keys and values.
         device: where they are.
         window: tokens that a query sees, itself among them.
-        slack: a rewind by as many tokens, from the furthest that was written, is always possible.
+        slack: a rewind by as many tokens, from the furthest that was written, is always possible; `SLACK` unless given.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class SlidingKVCache:
         device: torch.device | str = "cpu",
         *,
         window: int,
-        slack: int = SLACK,
+        slack: int | None = None,
     ) -> None:
         self._before = window - 1
-        self._kept = self._before + slack
+        self._kept = self._before + (SLACK if slack is None else slack)
         # The wider the room, the rarer the moves: a quarter of what is moved costs four copies of a token for each.
         slots = min(self._kept + max(self._kept // 4, 1), capacity)
         shape = (batch, num_kv_heads, slots, head_dim)

@@ -169,7 +169,7 @@ def test_a_file_without_a_vocabulary_has_no_tokenizer(tiny):
 
 def test_an_unknown_architecture_is_named_with_those_known(tmp_path):
     finish(llama_writer(tmp_path / "mamba.gguf", "mamba"))
-    with pytest.raises(UnknownArchitectureError, match=r"'mamba'.*gemma3, gpt2, llama"):
+    with pytest.raises(UnknownArchitectureError, match=r"'mamba'.*gemma2, gemma3, gpt2, llama"):
         gguf_checkpoint.open_checkpoint(tmp_path / "mamba.gguf")
 
 
@@ -317,6 +317,45 @@ def test_metadata_of_every_type_is_read(tmp_path):
     assert [part.tolist() for part in metadata["x.nested"]] == [[1, 2], [3]]
     assert "x.none" not in metadata
     assert len(metadata) == len(list(metadata))
+
+
+@pytest.mark.parametrize("architecture", ["gemma2", "gemma3"])
+def test_a_gemma_written_as_the_converter_writes_it_gives_the_logits_of_transformers(architecture, tmp_path):
+    from transformers import AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig
+
+    from assay.build.families import build_model
+
+    shape = {"vocab_size": 48, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "head_dim": 16}
+    shape |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64, "sliding_window": 8}
+    shape |= {"query_pre_attn_scalar": 16}
+    config = {
+        "gemma2": Gemma2Config(**shape, attn_implementation="eager", final_logit_softcapping=7.5),
+        "gemma3": Gemma3TextConfig(**shape, sliding_window_pattern=3),
+    }[architecture]
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    arch = {"gemma2": gguf.MODEL_ARCH.GEMMA2, "gemma3": gguf.MODEL_ARCH.GEMMA3}[architecture]
+    names = gguf.get_tensor_name_map(arch, 4)
+    writer = llama_writer(tmp_path / "gemma.gguf", architecture, blocks=4)
+    for method, value in (("key_length", 16), ("sliding_window", 8), ("layer_norm_rms_eps", 1e-6)):
+        getattr(writer, f"add_{method}")(value)
+    if architecture == "gemma2":
+        writer.add_attn_logit_softcapping(50.0)
+        writer.add_final_logit_softcapping(7.5)
+    else:
+        writer.add_uint32("gemma3.attention.sliding_window_pattern", 3)
+        writer.add_rope_freq_base(1e6)
+    for name, parameter in model.named_parameters():
+        parameter.data += torch.randn_like(parameter) * 0.3
+        stored = parameter.detach() + 1 if name.endswith("norm.weight") else parameter.detach()
+        writer.add_tensor(names.get_name(name, (".weight",)), stored.numpy())
+    finish(writer)
+    ours = build_model(gguf_checkpoint.open_checkpoint(tmp_path / "gemma.gguf"))
+    tokens = torch.randint(0, 48, (1, 24), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected, found = model(tokens).logits, ours(tokens)
+    # Norms are stored plus one in float32, which costs them a rounding.
+    assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
 # ------------------------------------------------------------------------------------------------ real weights

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from assay.build.models import gpt2, llama
+from assay.build.models import gemma2, gemma3_text, gpt2, llama
 from assay.core.errors import CheckpointError
 
 LLAMA = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2, "intermediate_size": 96}
@@ -36,13 +36,42 @@ def test_missing_fields_take_the_defaults_of_transformers():
     assert ours.n_inner == 4 * 768
 
 
+def test_gemmas_take_the_defaults_of_transformers_and_an_explicit_null():
+    from transformers import Gemma2Config, Gemma3TextConfig
+
+    same = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_key_value_heads", "head_dim")
+    same += ("max_position_embeddings", "query_pre_attn_scalar", "final_logit_softcapping")
+    for family, config in ((gemma2, Gemma2Config), (gemma3_text, Gemma3TextConfig)):
+        theirs, ours = config(), family.Config.from_dict({})
+        for field in same:
+            assert getattr(ours, field) == getattr(theirs, field), field
+        windows = {"sliding_attention": theirs.sliding_window, "full_attention": None}
+        assert ours.windows == tuple(windows[kind] for kind in theirs.layer_types)
+        assert ours == family.Config.from_dict(theirs.to_dict())
+    assert gemma2.Config.from_dict({}).attn_logit_softcapping == 50.0
+    assert gemma2.Config.from_dict({"attn_logit_softcapping": None}).attn_logit_softcapping is None
+
+
+def test_gemma3_positions_of_both_versions_read_the_same():
+    four = {"rope_theta": 5e5, "rope_local_base_freq": 2e4, "rope_scaling": {"rope_type": "linear", "factor": 8.0}}
+    five = {
+        "rope_parameters": {
+            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 5e5},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 2e4},
+        }
+    }
+    assert gemma3_text.Config.from_dict(four) == gemma3_text.Config.from_dict(five)
+
+
 def test_every_key_that_transformers_writes_is_known():
-    from transformers import GPT2Config, LlamaConfig
+    from transformers import Gemma2Config, Gemma3TextConfig, GPT2Config, LlamaConfig
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         llama.Config.from_dict(LlamaConfig().to_dict())
         gpt2.Config.from_dict(GPT2Config().to_dict())
+        gemma2.Config.from_dict(Gemma2Config().to_dict())
+        gemma3_text.Config.from_dict(Gemma3TextConfig().to_dict())
 
 
 def test_keys_known_to_alter_another_familys_computation_are_refused_unless_they_are_off():
@@ -71,6 +100,16 @@ def test_unknown_keys_are_named_in_a_warning():
         (llama, {"rope_scaling": 8.0}, "must be a table"),
         (llama, {"num_key_value_heads": 3}, "4 heads over 3 key-value heads"),
         (llama, {"head_dim": 15}, "width 15"),
+        (gemma2, {"hidden_activation": "relu"}, "hidden_activation = 'relu'"),
+        (gemma2, {"use_bidirectional_attention": True}, "use_bidirectional_attention"),
+        (gemma2, {"layer_types": ["full_attention"]}, "1 of full_attention for 26 layers"),
+        (gemma2, {"layer_types": ["chunked_attention"] * 26}, "26 of chunked_attention"),
+        (gemma2, {"layer_types": "all"}, "a list of strings"),
+        (gemma2, {"final_logit_softcapping": 0.0}, "final_logit_softcapping = 0.0"),
+        (gemma2, {"num_key_value_heads": 3}, "8 heads over 3 key-value heads"),
+        (gemma3_text, {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping = 50.0"),
+        (gemma3_text, {"sliding_window": None, "query_pre_attn_scalar": -1}, "query_pre_attn_scalar = -1"),
+        (gemma3_text, {"rope_scaling": {"rope_type": "zeta"}}, "zeta"),
         (gpt2, {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
         (gpt2, {"scale_attn_weights": False}, "scale_attn_weights"),
         (gpt2, {"activation_function": "relu"}, "activation_function = 'relu'"),
