@@ -6,6 +6,7 @@ import math
 
 from assay.core.records import Absent, Finding, Quality
 from assay.judge.checks.base import Answer, Subject, number
+from assay.judge.checks.figures import Entry, row_entries
 from assay.judge.checks.policy import CheckPolicy
 
 NAME = "broken_model"
@@ -29,7 +30,52 @@ def check(subject: Subject, policy: CheckPolicy) -> Answer:
         found, missing = _look(subject, policy, quality, row.artifact.contract.vocab_size)
         findings += found
         unseen += missing
+    printed = _printed(subject, policy)
+    return Answer((*findings, *printed.findings), (*unseen, *printed.not_checked))
+
+
+def _printed(subject: Subject, policy: CheckPolicy) -> Answer:
+    """The same of what another tool printed."""
+    if subject.rows:
+        return Answer()
+    findings: list[Finding] = []
+    unseen: dict[str, None] = {}
+    for entry in row_entries(subject):
+        ppl, nll = entry.value("perplexity"), entry.value("nll_nats")
+        kl, agreement = entry.value("kl_nats"), entry.value("top1_agreement")
+        if agreement is not None and agreement < policy.top1_least:
+            said = f"agrees with the reference's first choice on {agreement:.1%} of the tokens"
+            findings.append(_printed_finding(entry, "top1_agreement", said))
+        if ppl is not None and ppl < 1:
+            findings.append(_printed_finding(entry, "perplexity", f"has a perplexity of {ppl:.3g}: certainty is 1"))
+            continue
+        nats = nll if nll is not None else None if ppl is None else math.log(ppl)
+        shape = entry.shape
+        vocab = entry.amount("vocab_size") or (shape.vocab_size if shape is not None else 0)
+        if not vocab:
+            if nats is not None or kl is not None:
+                unseen[f"no vocabulary size of {entry.name} (--model)"] = None
+            continue
+        chance = math.log(vocab)
+        if nats is not None and nats >= chance - policy.nll_below_chance_nats:
+            said = f"scores {nats:.3g} nats per token; a uniform guess over {vocab:,.0f} tokens scores {chance:.3g}"
+            findings.append(_printed_finding(entry, "perplexity" if nll is None else "nll_nats", said))
+        if kl is not None and kl >= policy.kl_of_chance * chance:
+            said = f"is {kl:.3g} nats from its reference, of {chance:.3g} that a uniform guess would be"
+            findings.append(_printed_finding(entry, "kl_nats", said))
     return Answer(tuple(findings), tuple(unseen))
+
+
+def _printed_finding(entry: Entry, metric: str, said: str) -> Finding:
+    return Finding(
+        check=NAME,
+        severity="ERR",
+        cells=entry.cells(metric),
+        numbers={metric: entry.value(metric) or 0.0},
+        summary=f"{entry.name} {said}",
+        cause="cause unknown",
+        remedy="Read what the model writes; then look for an overflow, wrong scales, or a tokenizer of another model",
+    )
 
 
 def _look(subject: Subject, policy: CheckPolicy, quality: Quality, vocab_size: int) -> tuple[list[Finding], list[str]]:

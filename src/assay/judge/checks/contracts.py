@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from assay.core.records import Absent, Artifact, Cell, Contract, Finding, Row
 from assay.judge.checks.base import Answer, Subject
+from assay.judge.checks.figures import Entry, row_entries
 from assay.judge.checks.policy import CheckPolicy
 
 NAME = "contracts"
@@ -28,7 +29,35 @@ def check(subject: Subject, policy: CheckPolicy) -> Answer:
         findings += _against_quality(subject, row, artifact)
     if built and not any(fact in run.facts for run in subject.runs() for fact in _DTYPE_FACTS):
         unseen.append("no effective dtype in the facts of any run")
-    return Answer(tuple(findings), tuple(unseen))
+    return Answer((*findings, *_bundles(subject)), tuple(unseen))
+
+
+_OF_A_BUNDLE = ("context", "mask_length", "cache_length", "vocab_size", "sliding_window", "dtype", "layers", "kv_heads")
+
+
+def _bundles(subject: Subject) -> list[Finding]:
+    """Parts of one bundle, stated as rows: each fact that two of them state must be the same."""
+    bundles: dict[tuple[str, str], list[Entry]] = {}
+    for entry in row_entries(subject):
+        if entry.text("bundle"):
+            bundles.setdefault((entry.label, entry.text("bundle")), []).append(entry)
+    findings = []
+    for (_, name), parts in bundles.items():
+        stated = {fact: {p.name: str(p.fact(fact)) for p in parts if p.fact(fact) is not None} for fact in _OF_A_BUNDLE}
+        unequal = [
+            f"{fact.replace('_', ' ')} {', '.join(f'{value} in {part}' for part, value in values.items())}"
+            for fact, values in stated.items()
+            if len(set(values.values())) > 1
+        ]
+        cells = tuple(
+            Cell(row=f.row, metric=f.metric, table=p.label)
+            for p in parts
+            for f in p.table.figures
+            if f.row == p.row.name
+        )
+        if unequal and cells:
+            findings.append(_finding(cells, f"the parts of {name} disagree: {'; '.join(unequal)}"))
+    return findings
 
 
 def _all_cells(subject: Subject, row: Row) -> tuple[Cell, ...]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from assay.core.records import Absent, Artifact, Finding, Quality, Row
 from assay.judge.checks.base import RATES, Answer, Subject, number
+from assay.judge.checks.figures import DTYPE_FACTS, Entry, row_entries, varying
 from assay.judge.checks.policy import CheckPolicy
 
 NAME = "conversion_absent"
@@ -31,7 +34,54 @@ def check(subject: Subject, policy: CheckPolicy) -> Answer:
         signs = _signs(policy, quality, subject.quality_of(reference.name))
         if signs:
             findings.append(_finding(subject, row, reference.name, row.artifact, reference.artifact, signs))
-    return Answer(tuple(findings), tuple(unseen))
+    return Answer((*findings, *_printed(subject, policy)), tuple(unseen))
+
+
+def _printed(subject: Subject, policy: CheckPolicy) -> list[Finding]:
+    """The same of what another tool printed: rows that differ in their type alone."""
+    if subject.rows:
+        return []
+    findings: list[Finding] = []
+    for entry in row_entries(subject):
+        psnr, largest = entry.value("psnr_db"), entry.value("max_logit_difference")
+        lossy = entry.dtype not in ("", "float32", "float64")
+        if lossy and ((psnr is not None and psnr > policy.psnr_identical_db) or largest == 0):
+            said = f"is {entry.dtype} and computes exactly what its reference does"
+            findings.append(_same(entry, entry, ("psnr_db", "max_logit_difference"), said, "ERR"))
+    for group in varying(row_entries(subject), *DTYPE_FACTS):
+        for index, first in enumerate(group):
+            for second in group[index + 1 :]:
+                findings += _equal(first, second, policy)
+    return findings
+
+
+def _equal(first: Entry, second: Entry, policy: CheckPolicy) -> list[Finding]:
+    if not first.dtype or not second.dtype or first.dtype == second.dtype:
+        return []
+    for metric in ("nll_nats", "perplexity"):
+        ours, theirs = first.figure(metric), second.figure(metric)
+        if ours is None or theirs is None or ours.value != theirs.value:
+            continue
+        digits = min(figure.digits or policy.nll_digits for figure in (ours, theirs))
+        if digits >= policy.nll_digits:
+            said = f"and {second.name} agree in {metric} to {digits} digits, {ours.value!r}, in different types"
+            return [_same(first, second, (metric,), said, "ERR")]
+        said = f"and {second.name} agree in {metric} to the {digits} digits printed: that proves nothing about equality"
+        return [_same(first, second, (metric,), said, "INFO")]
+    return []
+
+
+def _same(
+    first: Entry, second: Entry, metrics: tuple[str, ...], said: str, severity: Literal["ERR", "INFO"]
+) -> Finding:
+    return Finding(
+        check=NAME,
+        severity=severity,
+        cells=tuple(dict.fromkeys((*first.cells(*metrics), *second.cells(*metrics)))),
+        summary=f"{first.name} {said}",
+        cause="the conversion did not reach what was run" if severity == "ERR" else "cause unknown",
+        remedy="Check which file the runtime loaded and its effective type, and print the likelihood to six digits",
+    )
 
 
 def _converted(ours: Artifact, reference: Artifact) -> bool:

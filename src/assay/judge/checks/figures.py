@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from assay.core import hardware
 from assay.core.figures import Figure, FigureRow, FigureTable, labels
 from assay.core.records import Absent, Cell, Scalar
-from assay.core.shapes import Shape, known_shape, parse_shape
+from assay.core.shapes import Shape, canonical_name, known_shape, parse_shape
 from assay.judge.checks.base import Subject
 
 _DTYPES = {
@@ -144,7 +144,13 @@ class Entry:
                 kv_heads=int(self.amount("kv_heads") or 0), head_dim=int(self.amount("head_dim") or 0),
                 tied=self.fact("tied") is not False,
             )  # fmt: skip
-        return self._given_shape() or known_shape(self.text("model")) or known_shape(self._sized())
+        return self._given_shape() or known_shape(self.model_name)
+
+    @property
+    def model_name(self) -> str:
+        """The name that tables use for the row's model; empty where none has it."""
+        written = (self.text("model"), self._sized(), self.row.name)
+        return next((name for text in written if (name := canonical_name(text))), "")
 
     def _given_shape(self) -> Shape | None:
         given = self.fact("shape")

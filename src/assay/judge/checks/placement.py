@@ -20,7 +20,10 @@ def check(subject: Subject, policy: CheckPolicy) -> Answer:
     for entry in entries(subject):
         findings += [*_idle(entry, policy), *_slow(entry, policy)]
     asked = any(entry.fact(f"requested_{n}") is not None for entry in row_entries(subject) for n in ("device", "dtype"))
-    return Answer(tuple(findings), () if asked or not subject.tables else ("no device and dtype that were asked for",))
+    return Answer(
+        tuple(findings),
+        () if asked or not subject.tables or subject.rows else ("no device and dtype that were asked for",),
+    )
 
 
 def _cells(entry: Entry) -> tuple[Cell, ...]:

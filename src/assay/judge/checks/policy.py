@@ -124,6 +124,50 @@ class CheckPolicy(Record):
     """18: speed-up / the larger of byte ratio and peak ratio."""
     prefill_tokens_per_weight: int = Field(default=32, ge=1)
     """19: tokens that share one read of a weight from which a product is bound by arithmetic, not by bytes."""
+    perplexity_warn: float = Field(default=0.10, gt=0)
+    """23: |ln(perplexity / published)|, from here suspect."""
+    perplexity_error: float = Field(default=0.25, gt=0)
+    """23: from here an error."""
+    perplexity_computed: float = Field(default=0.15, ge=0)
+    """23: added to both where the expected value was computed from published ones."""
+    perplexity_of_nll: float = Field(default=0.02, gt=0)
+    """24: |ln(perplexity) - NLL| in nats."""
+    majority_match: float = Field(default=0.002, gt=0)
+    """26: distance of an accuracy from the share of the largest class."""
+    flipped_match: float = Field(default=0.03, gt=0)
+    """26: distance of 1 - accuracy from the expected accuracy."""
+    flipped_least: float = Field(default=0.6, gt=0, lt=1)
+    """26: expected accuracy from which one minus it means something."""
+    better_margin: float = Field(default=0.02, ge=0)
+    """27: relative gain that is suspect where no error is known."""
+    saturated_kl: float = Field(default=1e-12, ge=0)
+    """28: KL divergence, in nats, called 0."""
+    size_least: float = Field(default=0.97, gt=0)
+    """29: bytes / (parameters x bits / 8)."""
+    size_most: float = Field(default=1.15, gt=0)
+    """29: the same, with an embedding that stays at 16 bits."""
+    size_of_half: float = Field(default=0.95, gt=0)
+    """29: bytes / those at 16 bits, from which a file of fewer bits was not quantised."""
+    energy_product: float = Field(default=0.05, gt=0)
+    """30: distance of energy / (power x time) from 1."""
+    power_over_limit: float = Field(default=1.1, ge=1)
+    """30: power / the board's limit."""
+    power_over_idle: float = Field(default=1.2, ge=1)
+    """30: power / idle power."""
+    counter_periods: float = Field(default=10.0, gt=0)
+    """30: updates of an energy counter inside its window."""
+    energy_per_flop: float = Field(default=1.0, gt=0)
+    """30: energy of an operation / (limit / peak), below it suspect, below half of it an error."""
+    constant_power_rows: int = Field(default=3, ge=2)
+    """30: rows with the same mean power."""
+    cache_difference_float32: float = Field(default=1e-2, gt=0)
+    """34: largest logit difference in float32."""
+    cache_difference: float = Field(default=0.5, gt=0)
+    """34: largest logit difference in other types."""
+    calibration_samples: int = Field(default=32, ge=1)
+    """35: calibration samples."""
+    acceptance_match: float = Field(default=0.05, gt=0)
+    """37: distance of the histogram's mean from the chained product."""
     nll_digits: int = Field(default=6, ge=1)
     """22: digits to which two likelihoods must agree to be called the same."""
     psnr_identical_db: float = Field(default=100.0, gt=0)
