@@ -26,7 +26,7 @@ def null_lines(result: Result) -> tuple[str, ...]:
 def inconclusive_lines(result: Result) -> tuple[str, ...]:
     """What stayed undecided, and the smallest effect that would have been seen."""
     return tuple(
-        f"{shown.one_line(comparison.variant)}, {comparison_line(comparison)}. {_smallest_effect(comparison)}"
+        f"{shown.one_line(comparison.variant)}, {comparison_line(comparison)}.{_smallest_effect(comparison)}"
         for comparison in result.comparisons
         if comparison.outcome in ("inconclusive", "not_comparable")
     )
@@ -163,6 +163,8 @@ def _ratio_words(comparison: Comparison) -> str:
 
 
 def _smallest_effect(comparison: Comparison) -> str:
+    if comparison.outcome == "not_comparable":
+        return ""
     if isinstance(comparison.smallest_effect, Absent):
-        return f"Smallest effect that would be found: unknown, {shown.one_line(comparison.smallest_effect.reason)}."
-    return f"Smallest effect found with 80 % power: {shown.percent(comparison.smallest_effect)}."
+        return f" Smallest effect that would be found: unknown, {shown.one_line(comparison.smallest_effect.reason)}."
+    return f" Smallest effect found with 80 % power: {shown.percent(comparison.smallest_effect)}."

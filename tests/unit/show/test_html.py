@@ -92,7 +92,6 @@ def test_the_page_has_every_number_every_note_and_every_reason(html: str, result
         "bf16 against itself",
         "Smallest effect found with 80 % power: 3.1 %",
         "– (no limit is set)",
-        "Not drawn: fp32 (KL: fp32 is the reference itself).",
         "Invalid, and no part of the line: lut4-oc8.",
         "Not drawn: lut4-oc8, decode 128+64: its speed is invalid.",
     ):
@@ -117,6 +116,14 @@ def test_hostile_names_are_text(result: Result, rounds: tuple[Round, ...]) -> No
     assert page.open == []
     assert [tag for tag, _ in page.tags].count("script") == 3
     assert "img" not in {tag for tag, _ in page.tags}
+
+
+def test_the_reference_stands_at_no_divergence(result: Result) -> None:
+    charts = [chart for chart in charts_of(view_of(result), (), None) if chart.title.startswith("Speed against")]
+    for chart in charts:
+        assert isinstance(chart, Chart)
+        points = [point for layer in chart.spec["layer"] for point in layer["data"]["values"]]
+        assert {point["kl"] for point in points if point.get("variant") == "fp32"} == {0.0}
 
 
 def test_every_chart_has_words_and_a_table(result: Result, rounds: tuple[Round, ...], ceilings: Ceilings) -> None:

@@ -63,6 +63,8 @@ def _points(view: View, place: int) -> tuple[list[dict[str, Any]], list[str]]:
     for row in view.rows:
         speed, kl = row.cells[place], cell_of(row, "kl_nats")
         at_speed, at_kl = position(speed.raw), position(kl.raw) if kl else None
+        if row.role == "reference":
+            at_kl = 0.0  # its divergence from itself: known without being measured
         if kl is None or at_speed is None or at_kl is None:
             left_out.append(f"Not drawn: {row.name} ({_reasons(row, speed, kl)}).")
             continue
@@ -71,7 +73,7 @@ def _points(view: View, place: int) -> tuple[list[dict[str, Any]], list[str]]:
             "kind": _INVALID if speed.struck or kl.struck else row.status,
             "kl": at_kl,
             "speed": at_speed,
-            "shown": f"{speed.text} tok/s, KL {kl.text} nats",
+            "shown": f"{speed.text} tok/s, {_kl_words(row, kl)}",
         }
         drawn.append({**point, **_bounds("speed", speed.raw), **_bounds("kl", kl.raw)})
     return drawn, left_out
@@ -130,6 +132,10 @@ def _names(alt: ModuleType, drawn: Sequence[dict[str, Any]], x: Any, y: Any, wid
         for side, points in sides.items()
         if points
     ]
+
+
+def _kl_words(row: RowView, kl: CellView) -> str:
+    return "the reference itself" if row.role == "reference" else f"KL {kl.text} nats"
 
 
 def _speed_text(cell: CellView) -> str:
