@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from assay.core.records import (
     Absent,
     Artifact,
@@ -407,3 +409,18 @@ def make_rounds(count: int = 3) -> tuple[Round, ...]:
         )
         for index in range(count)
     )
+
+
+@pytest.fixture(scope="session")
+def result() -> Result:
+    return make_result()
+
+
+@pytest.fixture(scope="session")
+def rounds() -> tuple[Round, ...]:
+    return make_rounds()
+
+
+@pytest.fixture(scope="session")
+def ceilings() -> Ceilings:
+    return make_ceilings()
