@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from assay.core.records import Decoding, Record, TransformSpec, Workload
 
+_CACHED = ("prefill", "decode", "generate")
+"""Workloads that share a session's KV cache."""
+
 
 class StudyVariant(Record, use_attribute_docstrings=True):
     """A variant as written in a study; it expands to one row per runtime."""
@@ -132,4 +135,8 @@ class Study(Record, use_attribute_docstrings=True):
                 raise ValueError(f"{role} = {asked!r} is no variant; the variants are {', '.join(names)}")
         if any(workload.kind == "call" for workload in self.workloads):
             raise ValueError("a workload of kind 'call' is no part of a study; use load, prefill, decode or generate")
+        cached = {workload.batch: workload for workload in self.workloads if workload.kind in _CACHED}
+        if len(cached) > 1:
+            named = " and ".join(repr(workload.name) for workload in cached.values())
+            raise ValueError(f"{named} differ in their batch, and one KV cache serves all of them: write two studies")
         return self

@@ -73,6 +73,12 @@ def test_a_wrong_value_is_refused_by_name(changes: dict[str, Any], word: str) ->
     assert any(word in map(str, error["loc"]) for error in caught.value.errors())
 
 
+def test_workloads_of_different_batches_are_refused_and_training_is_apart() -> None:
+    with pytest.raises(ValidationError, match="'prefill 128' and 'decode 128\\+64 x4' differ in their batch"):
+        read(workloads=[{"kind": "prefill"}, {"kind": "decode", "batch": 4}])
+    assert read(workloads=[{"kind": "prefill"}, {"kind": "train_step", "batch": 4}])
+
+
 def test_two_variants_of_one_name_are_refused() -> None:
     with pytest.raises(ValidationError, match="two variants are named 'fp32'"):
         read(variants=[*PLAIN["variants"], {"name": "fp32"}])
