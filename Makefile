@@ -83,7 +83,8 @@ test-slow: lint $(VENV)/.installed-weights
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 benchmarks: $(VENV)/.installed-dev
-	@for script in harness_overhead parent_interference phase_accuracy peak_memory false_alarms_live power_live sweep; do \
+	@for script in harness_overhead parent_interference phase_accuracy peak_memory false_alarms_live power_live sweep \
+	    planted_faults; do \
 	    echo "== $$script --quick"; $(BIN)/python "benchmarks/$$script.py" --quick || exit 1; done
 	@for script in 'false_alarms_simulated.py --studies 200' 'power_simulated.py --studies 100' \
 	    'interval_coverage.py --trials 200' 'calibrate_sequence.py --paths 20000'; do \
