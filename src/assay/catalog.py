@@ -66,7 +66,12 @@ FAMILIES = MappingProxyType(
         "gemma2": "transformers' Gemma 2, random weights",
         "gemma3_text": "transformers' Gemma 3 (text), random weights and Gemma-3-270M",
         "gpt2": "transformers' GPT-2, random weights; a nanoGPT checkpoint's own validation loss",
+        "gpt_neox": "transformers' GPT-NeoX, random weights",
         "llama": "transformers' Llama, random weights and SmolLM2-135M",
+        "mistral": "transformers' Mistral, random weights",
+        "phi": "transformers' Phi, random weights",
+        "qwen2": "transformers' Qwen2, random weights",
+        "qwen3": "transformers' Qwen3, random weights",
     }
 )
 """What each family of `build.models` was checked against."""

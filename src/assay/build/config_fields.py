@@ -101,6 +101,24 @@ class ConfigFields:
             raise self._wrong(key, found, "a positive integer")
         return found
 
+    def count(self, key: str, default: int | None = None) -> int:
+        """A whole number from 0 on. Raises CheckpointError."""
+        found = self._take(key, default)
+        if isinstance(found, bool) or not isinstance(found, int) or found < 0:
+            raise self._wrong(key, found, "a whole number from 0 on")
+        return found
+
+    def integer_or_null(self, key: str, default: int | None = None) -> int | None:
+        """A positive integer; None where the config says null, or says nothing and there is no default.
+
+        Raises:
+            CheckpointError: it is neither.
+        """
+        if self._config.get(key, default) is None:
+            self._read.add(key)
+            return None
+        return self.integer(key, default)
+
     def number(self, key: str, default: float | None = None) -> float:
         """A positive number. Raises CheckpointError."""
         found = self._take(key, default)

@@ -21,6 +21,11 @@ from assay.build.nn.kv_cache import Kind, KVCache
 from assay.core.errors import CheckpointError, UnknownArchitectureError
 from assay.core.records import Contract, ModelSource
 
+_HEAD = "lm_head"
+"""The module of every family that gives the logits."""
+_HEADS = (_HEAD, "embed_out")
+"""What checkpoints call it."""
+
 
 class LanguageModel(Protocol):
     """What every family's `Model` can do; it is an `nn.Module`."""
@@ -178,9 +183,13 @@ def _match_names(
     """From the model's names to the checkpoint's. Raises CheckpointError that names what is missing or superfluous."""
     kept = [name for name in names if not any(fnmatchcase(name, pattern) for pattern in kind.IGNORED_TENSORS)]
     bare = not any(name.startswith(kind.BASE_PREFIX) for name in kept)
-    stored = {kind.BASE_PREFIX + name if bare and not name.startswith("lm_head.") else name: name for name in kept}
+    stored = {}
+    for name in kept:
+        module, _, leaf = name.rpartition(".")
+        head = module in _HEADS
+        stored[f"{_HEAD}.{leaf}" if head else kind.BASE_PREFIX + name if bare else name] = name
     missing = [name for name in wanted if name not in stored]
-    superfluous = [stored[name] for name in stored if name not in wanted and name != "lm_head.weight"]
+    superfluous = [stored[name] for name in stored if name not in wanted and name != f"{_HEAD}.weight"]
     for problem, found in (("lacks", missing), ("also has", superfluous)):
         if found:
             more = f" and {len(found) - 3} more" if len(found) > 3 else ""

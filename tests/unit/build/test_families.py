@@ -95,7 +95,7 @@ def test_nanogpt_without_biases_has_none(tmp_path):
 
 @pytest.mark.parametrize("model_type", ["mamba", "../llama", "", None, "__init__"])
 def test_an_unknown_family_lists_the_known_ones(model_type):
-    with pytest.raises(UnknownArchitectureError, match="gpt2, llama"):
+    with pytest.raises(UnknownArchitectureError, match=r"gpt2, .*llama"):
         family(model_type)
     assert set(family_names()) >= {"gpt2", "llama"}
 

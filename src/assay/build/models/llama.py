@@ -20,7 +20,7 @@ from assay.build.nn.kv_cache import Kind, KVCache
 from assay.build.nn.kv_cache_layers import new_kv_cache
 from assay.build.nn.norm import RMSNorm
 from assay.build.nn.padding import padding_mask
-from assay.build.nn.rope import RopeScaling, RotaryTable, rotate
+from assay.build.nn.rope import RopeScaling, RotaryTable, read_rope, rotate
 from assay.core.errors import CheckpointError
 from assay.core.records import Absent, Contract
 
@@ -58,9 +58,8 @@ class Config:
         fields.only("is_encoder_decoder", False, "an encoder")
         fields.only("add_cross_attention", False, "cross attention")
         fields.only("sliding_window", None, "windowed attention")
-        scaling = {**fields.mapping("rope_scaling"), **fields.mapping("rope_parameters")}
-        theta = ConfigFields("llama", {"rope_theta": scaling.get("rope_theta") or config.get("rope_theta")})
-        fields.ignore("rope_theta")
+        positions = fields.integer("max_position_embeddings", 2048)
+        theta, scaling = read_rope(fields, positions)
         hidden_size = fields.integer("hidden_size", 4096)
         heads = fields.integer("num_attention_heads", 32)
         read = cls(
@@ -71,10 +70,10 @@ class Config:
             num_attention_heads=heads,
             num_key_value_heads=fields.integer("num_key_value_heads", heads),
             head_dim=fields.integer("head_dim", max(hidden_size // heads, 1)),
-            max_position_embeddings=fields.integer("max_position_embeddings", 2048),
+            max_position_embeddings=positions,
             rms_norm_eps=fields.number("rms_norm_eps", 1e-6),
-            rope_theta=theta.number("rope_theta", 10000.0),
-            rope_scaling=RopeScaling.from_dict(scaling),
+            rope_theta=theta,
+            rope_scaling=scaling,
             attention_bias=fields.flag("attention_bias", False),
             mlp_bias=fields.flag("mlp_bias", False),
             tie_word_embeddings=fields.flag("tie_word_embeddings", False),
@@ -93,7 +92,7 @@ def contract(config: Config, dtype: str) -> Contract:
     """What every part of a bundle of this model must agree on."""
     return Contract(
         architecture="llama",
-        context_length=config.max_position_embeddings,
+        context_length=config.rope_scaling.context_length(config.max_position_embeddings),
         sliding_window=Absent(reason="llama attends to the whole context"),
         vocab_size=config.vocab_size,
         num_hidden_layers=config.num_hidden_layers,

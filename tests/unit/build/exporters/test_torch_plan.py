@@ -13,13 +13,10 @@ from assay.build.exporters import torch as torch_format
 from assay.build.nn.empty import empty_modules
 from assay.core.errors import TransformError
 from assay.core.records import TransformSpec
+from tiny_models import as_json, plain
 
-LLAMA = {
-    "model_type": "llama", "vocab_size": 61, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6, "max_position_embeddings": 64,
-    "tie_word_embeddings": True,
-}  # fmt: skip
-GPT2 = {"model_type": "gpt2", "vocab_size": 61, "n_positions": 32, "n_embd": 24, "n_layer": 2, "n_head": 4}
+CONFIGS = {name: as_json(config) for name, config in plain().items()}
+LLAMA = CONFIGS["llama"]
 BF16 = TransformSpec(kind="cast", options={"dtype": "bf16"})
 RECIPES = [
     (),
@@ -33,7 +30,7 @@ RECIPES = [
 
 
 @pytest.mark.parametrize(
-    "config", [LLAMA, {**LLAMA, "tie_word_embeddings": False}, GPT2], ids=["tied", "untied", "gpt2"]
+    "config", [*CONFIGS.values(), {**LLAMA, "tie_word_embeddings": True}], ids=[*CONFIGS, "llama, tied"]
 )
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: "+".join(spec.kind for spec in recipe) or "none")
 def test_a_plan_is_what_is_built(config, recipe, tmp_path):
@@ -71,7 +68,7 @@ def test_what_cannot_be_built_is_refused_before_it_is(recipe, words):
 
 
 @pytest.mark.parametrize("tokens", [1, 8])
-@pytest.mark.parametrize("config", [LLAMA, GPT2], ids=["llama", "gpt2"])
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_dispatches_counted_on_shapes_are_those_of_a_real_pass(config, tokens):
     class Seen(TorchDispatchMode):
         count = 0

@@ -91,7 +91,9 @@ def test_unknown_keys_are_named_in_a_warning():
     ("family", "wrong", "said"),
     [
         (llama, {"hidden_act": "gelu"}, "hidden_act = 'gelu'"),
-        (llama, {"rope_scaling": {"type": "yarn", "factor": 4.0}}, "yarn"),
+        (llama, {"rope_scaling": {"type": "su", "factor": 4.0}}, "'su'"),
+        (llama, {"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
+        (llama, {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
         (llama, {"sliding_window": 64}, "sliding_window = 64"),
         (llama, {"quantization_config": {"bits": 4}}, "quantization_config"),
         (llama, {"hidden_size": -1}, "hidden_size = -1"),

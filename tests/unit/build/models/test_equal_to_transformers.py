@@ -1,48 +1,27 @@
-"""Logits of both families against transformers on small random models, in every way of reading a sequence."""
+"""Logits of every decoder family against transformers on small random models, in every way of reading a sequence."""
+
+import copy
+import dataclasses
+import itertools
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
+from transformers import AutoModelForCausalLM, DynamicCache, GPT2Config
 
 from assay.build.checkpoints import hf_directory
-from assay.build.families import build_model
+from assay.build.families import build_model, family
 from assay.build.nn.rope import RopeScaling, RotaryTable
+from tiny_models import CASES, LEFT_OUT, WINDOW, as_json, plain
 
-LLAMA = {
-    "vocab_size": 97,
-    "hidden_size": 48,
-    "intermediate_size": 80,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-    "rms_norm_eps": 1e-5,
-}
-GPT2 = {"vocab_size": 97, "n_embd": 48, "n_layer": 3, "n_head": 4, "n_positions": 64}
-LLAMA3 = {
-    "rope_type": "llama3",
-    "rope_theta": 5e5,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 32,
-}
-CONFIGS = {
-    "llama": LlamaConfig(**LLAMA),
-    "llama, tied head": LlamaConfig(**LLAMA, tie_word_embeddings=True),
-    "llama, one head per key": LlamaConfig(**{**LLAMA, "num_key_value_heads": 6}),
-    "llama, one key for all heads": LlamaConfig(**{**LLAMA, "num_key_value_heads": 1}),
-    "llama, biases": LlamaConfig(**LLAMA, attention_bias=True, mlp_bias=True),
-    "llama, head_dim": LlamaConfig(**LLAMA, head_dim=16),
-    "llama, llama3 positions": LlamaConfig(**LLAMA, rope_parameters=LLAMA3),
-    "llama, linear positions": LlamaConfig(
-        **LLAMA, rope_parameters={"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
-    ),
-    "gpt2": GPT2Config(**GPT2),
-    "gpt2, own head": GPT2Config(**GPT2, tie_word_embeddings=False),
-    "gpt2, exact gelu": GPT2Config(**GPT2, activation_function="gelu"),
-    "gpt2, n_inner and eps": GPT2Config(**GPT2, n_inner=100, layer_norm_epsilon=1e-3),
-}
+LENGTH = 40
+TOLERANCE = 1e-5
+"""Both compute in float32 in different orders: a few roundings of 6e-8 per operation, 40 operations deep."""
+TOLERANCE_64 = {"gpt2": 1e-12}
+"""In float64; elsewhere 5e-6 remain of norms and angles, which both compute in float32 whatever the type."""
+
+
+def drawn(config, rows=2, length=LENGTH):
+    return torch.randint(0, config.vocab_size, (rows, length), generator=torch.Generator().manual_seed(1))
 
 
 def relative(found, expected):
@@ -50,61 +29,147 @@ def relative(found, expected):
     return ((found - expected).abs().max() / expected.abs().max()).item()
 
 
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def by_length(config):
+    """Whether positions are scaled by how long the sequence has become, so that chunks are other mathematics."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    return rope.get("rope_type") in ("dynamic", "longrope")
+
+
+def in_chunks(model, tokens, lengths, dtype=torch.float32, **options):
+    cache = model.new_cache(len(tokens), tokens.shape[1], dtype, "cpu")
+    parts = [model(chunk, cache, **options) for chunk in tokens.split(lengths, dim=1)]
+    assert cache.length == tokens.shape[1]
+    return torch.cat(parts, dim=1)
+
+
+def theirs_in_chunks(model, tokens, lengths):
+    # A model of its own: the scaling of a longer sequence that it has read before would stay.
+    model = copy.deepcopy(model)
+    cache = DynamicCache(config=model.config)
+    chunks = tokens.split(lengths, dim=1)
+    return torch.cat([model(chunk, past_key_values=cache, use_cache=True).logits for chunk in chunks], dim=1)
+
+
+@pytest.mark.parametrize("config", CASES.values(), ids=CASES)
 def test_logits_equal_in_one_pass_in_chunks_and_token_by_token(config, both):
     theirs, ours = both(config)
-    tokens = torch.randint(0, 97, (2, 40), generator=torch.Generator().manual_seed(1))
+    fresh = copy.deepcopy(theirs)
+    tokens = drawn(config)
     with torch.inference_mode():
         expected = theirs(tokens).logits
-        # Both compute in float32 in different orders: a few roundings of 6e-8 per operation, 40 operations deep.
-        assert relative(ours(tokens), expected) < 1e-5
-        assert relative(ours(tokens, last_only=True), expected[:, -1:]) < 1e-5
-        for lengths in ((40,), (20, *[1] * 20), (1, 7, 1, 16, 15), (39, 1)):
-            cache = ours.new_cache(2, 40, torch.float32, "cpu")
-            parts = [ours(chunk, cache) for chunk in tokens.split(lengths, dim=1)]
-            assert cache.length == 40
-            assert relative(torch.cat(parts, dim=1), expected) < 1e-5
+        assert relative(ours(tokens), expected) < TOLERANCE
+        assert relative(ours(tokens, last_only=True), expected[:, -1:]) < TOLERANCE
+        for lengths in ((LENGTH,), (20, *[1] * 20), (1, 7, 1, 16, 15), (39, 1)):
+            wanted = theirs_in_chunks(fresh, tokens, lengths) if by_length(config) else expected
+            assert relative(in_chunks(ours, tokens, lengths), wanted) < TOLERANCE
+        cache = ours.new_cache(2, LENGTH, torch.float32, "cpu")
+        whole = ours(tokens, cache)
+        cache.rewind(0)
+        last = ours(tokens, cache, last_only=True)
+        # The same computation but for the shape of the last product.
+        assert relative(last, whole[:, -1:]) < 1e-6
 
 
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+@pytest.mark.parametrize("config", plain().values(), ids=plain())
+def test_logits_equal_in_double_precision(config, both):
+    theirs, ours = both(config)
+    theirs, ours = theirs.double(), ours.double()
+    tokens = drawn(config)
+    tolerance = TOLERANCE_64.get(config.model_type, 5e-6)
+    with torch.inference_mode():
+        expected = theirs(tokens).logits
+        assert expected.dtype == torch.float64
+        assert relative(ours(tokens), expected) < tolerance
+        assert relative(in_chunks(ours, tokens, (9, 8, 22, 1), torch.float64), expected) < tolerance
+
+
+@pytest.mark.parametrize("config", CASES.values(), ids=CASES)
 def test_a_padded_batch_gives_each_prompt_what_it_gives_alone(config, both):
     theirs, ours = both(config)
-    tokens = torch.randint(0, 97, (3, 24), generator=torch.Generator().manual_seed(1))
+    tokens = drawn(config, rows=3, length=24)
     padding = torch.tensor([0, 5, 17])
     real = torch.arange(24) >= padding[:, None]
     with torch.inference_mode():
         positions = (real.cumsum(1) - 1).clamp(min=0)
         expected = theirs(tokens, attention_mask=real.long(), position_ids=positions).logits[real]
-        assert relative(ours(tokens, padding_B=padding)[real], expected) < 1e-5
+        assert relative(ours(tokens, padding_B=padding)[real], expected) < TOLERANCE
+        # 24 tokens are no more than what length-dependent positions begin with: chunks are the same mathematics.
         for lengths in ((20, *[1] * 4), (1, 7, 1, 15), (23, 1)):
-            cache = ours.new_cache(3, 24, torch.float32, "cpu")
-            parts = [ours(chunk, cache, padding_B=padding) for chunk in tokens.split(lengths, dim=1)]
-            assert relative(torch.cat(parts, dim=1)[real], expected) < 1e-5
+            assert relative(in_chunks(ours, tokens, lengths, padding_B=padding)[real], expected) < TOLERANCE
         # Padding on the right needs nothing.
         for row, count in enumerate(padding):
             alone = theirs(tokens[row : row + 1, : 24 - count]).logits
-            assert relative(ours(tokens)[row : row + 1, : 24 - count], alone) < 1e-5
+            assert relative(ours(tokens)[row : row + 1, : 24 - count], alone) < TOLERANCE
+            left = ours(tokens, padding_B=padding)[row : row + 1, count:]
+            assert relative(left, theirs(tokens[row : row + 1, count:]).logits) < TOLERANCE
+
+
+WINDOWED = {name: config for name, config in CASES.items() if (getattr(config, "sliding_window", None) or 1) == WINDOW}
+
+
+@pytest.mark.parametrize("config", WINDOWED.values(), ids=WINDOWED)
+@pytest.mark.parametrize("chunk", [1, 3, WINDOW - 1, WINDOW, WINDOW + 1])
+def test_prefill_and_decode_equal_decode_alone_near_the_window_and_every_chunk_edge(config, both, chunk):
+    _, ours = both(config)
+    ours = ours.double()
+    tokens = drawn(config)
+    edges = {WINDOW + offset for offset in range(-2, 3)}
+    edges |= {edge + offset for edge in range(chunk, LENGTH, chunk) for offset in (-1, 0, 1)}
+    with torch.inference_mode():
+        alone = in_chunks(ours, tokens, 1, torch.float64)
+        for prompt in sorted(edge for edge in edges if 0 < edge < LENGTH):
+            first = [chunk] * (prompt // chunk) + [prompt % chunk] * (prompt % chunk > 0)
+            after = min(WINDOW + 2, LENGTH - prompt)
+            found = in_chunks(ours, tokens[:, : prompt + after], [*first, *[1] * after], torch.float64)
+            # The same model in float64; norms and angles in float32 are those of each token, however it is read.
+            assert relative(found, alone[:, : prompt + after]) < 1e-6, prompt
+
+
+def test_every_family_with_a_window_is_tried_near_it():
+    assert {config.model_type for config in WINDOWED.values()} == {"mistral", "qwen2", "qwen3"}
+
+
+@pytest.mark.parametrize("model_type", plain())
+def test_each_option_that_is_read_has_two_values_among_the_cases(model_type):
+    kind = family(model_type)
+    read = [kind.Config.from_dict(as_json(c)) for c in CASES.values() if c.model_type == model_type]
+    same = {
+        field.name
+        for field in dataclasses.fields(kind.Config)
+        if all(getattr(one, field.name) == getattr(other, field.name) for one, other in itertools.combinations(read, 2))
+    }
+    assert {(model_type, name) for name in same} <= LEFT_OUT
 
 
 def test_planted_faults_are_seen(both):
     """A comparison proves itself on faults before its "equal" is believed."""
-    theirs, ours = both(CONFIGS["llama"])
-    tokens = torch.randint(0, 97, (1, 40), generator=torch.Generator().manual_seed(1))
+    theirs, ours = both(CASES["llama"])
+    tokens = drawn(CASES["llama"], rows=1)
     table = ours.model.rotary
     with torch.inference_mode():
         expected = theirs(tokens).logits
         ours.model.rotary = RotaryTable(8, 10001.0, RopeScaling())
-        assert relative(ours(tokens), expected) > 1e-5
+        assert relative(ours(tokens), expected) > TOLERANCE
         ours.model.rotary = table
-        assert relative(ours(tokens), expected) < 1e-5
+        assert relative(ours(tokens), expected) < TOLERANCE
         ours.model.layers[1].mlp.up_proj.weight[3, 4] *= 1.01
-        assert relative(ours(tokens), expected) > 1e-5
+        assert relative(ours(tokens), expected) > TOLERANCE
 
 
-@pytest.mark.parametrize("config", [CONFIGS["llama"], CONFIGS["gpt2"]], ids=["llama", "gpt2"])
+def test_a_window_that_is_one_too_wide_is_seen(both):
+    theirs, ours = both(CASES["mistral"])
+    tokens = drawn(CASES["mistral"], rows=1)
+    with torch.inference_mode():
+        expected = theirs(tokens).logits
+        for layer in ours.model.layers:
+            layer.self_attn.window += 1
+        assert relative(ours(tokens), expected) > 1e-3
+
+
+@pytest.mark.parametrize("config", plain().values(), ids=plain())
 def test_bf16_logits_are_as_near_as_bf16_is(config, both):
     theirs, ours = both(config, spread=0.02)
-    tokens = torch.randint(0, 97, (1, 40), generator=torch.Generator().manual_seed(1))
+    tokens = drawn(config, rows=1)
     with torch.inference_mode():
         exact = theirs(tokens).logits
         theirs, ours = theirs.bfloat16(), ours.bfloat16()
@@ -114,10 +179,10 @@ def test_bf16_logits_are_as_near_as_bf16_is(config, both):
         assert relative(found.float(), exact) < 2 * max(relative(expected.float(), exact), 2**-8)
 
 
-@pytest.mark.parametrize("config", [CONFIGS["llama"], CONFIGS["gpt2"]], ids=["llama", "gpt2"])
+@pytest.mark.parametrize("config", plain().values(), ids=plain())
 def test_a_rewound_cache_goes_on_as_if_nothing_had_happened(config, both):
     _, ours = both(config)
-    tokens = torch.randint(0, 97, (1, 30), generator=torch.Generator().manual_seed(1))
+    tokens = drawn(config, rows=1, length=30)
     with torch.inference_mode():
         cache = ours.new_cache(1, 32, torch.float32, "cpu")
         ours(tokens[:, :20], cache)
