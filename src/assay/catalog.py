@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -94,6 +94,17 @@ WORKLOADS = MappingProxyType(
     }
 )
 
+READERS = MappingProxyType(
+    {
+        name: f"assay.judge.imports.{name}"
+        for name in (
+            "assay_result", "optimum_benchmark", "llama_bench", "pyperf", "vllm_bench", "lm_eval", "compute_plan",
+            "nvidia_smi", "powermetrics", "json_table", "markdown", "xcode_report", "delimited", "notes",
+        )
+    }
+)  # fmt: skip
+"""Asked in this order whether they recognise results that Assay did not make."""
+
 
 def lookup(table: Iterable[str], name: str, what: str) -> str:
     """Return `name` if the table has it.
@@ -136,6 +147,12 @@ def driver(session: Any, workload: Workload, token_ids: Sequence[int]) -> Any:
     """A driver of a workload on a session (`run.workloads.driver.Driver`)."""
     module, class_name = WORKLOADS[lookup(WORKLOADS, workload.kind, "workload")]
     return getattr(importlib.import_module(module), class_name)(session, workload, token_ids)
+
+
+def readers() -> Iterator[Any]:
+    """The modules of the readers, in the order in which they are asked."""
+    for module in READERS.values():
+        yield importlib.import_module(module)
 
 
 def require(package: str, extra: str, asked: str) -> None:

@@ -1,4 +1,4 @@
-"""Figures from structured results: rows, facts and numbers as a tool's format names them. It refuses what is no number."""
+"""Figures from structured results: rows, facts and numbers by a tool's own names. It refuses what is no number."""
 
 from __future__ import annotations
 

@@ -72,7 +72,11 @@ def _json_operations(content: Any, depth: int) -> Iterator[str]:
         unit = next((found for key in _KEYS if (found := text(content, key))), None)
         operation = next((found for key in _OPERATION if (found := text(content, key))), None)
         named = _unit(unit) if unit else None
-        if operation is not None and any(key in content for key in _KEYS) and (named or unit is None or unit == "unknown"):
+        if (
+            operation is not None
+            and any(key in content for key in _KEYS)
+            and (named or unit is None or unit == "unknown")
+        ):
             yield "constant" if _CONSTANT.search(operation) else named or "unknown"
         elif depth < 6:
             for value in content.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -71,6 +72,19 @@ class Correction(Record, use_attribute_docstrings=True):
         """The unit of columns that name none, for a unit of the records."""
         units = (unit_of(written) for written in self.units)
         return next((unit for unit in units if unit is not None and unit.base == base), None)
+
+    def with_units(self, written: Sequence[str]) -> Correction:
+        """The same with further units of columns that name none.
+
+        Raises:
+            InputError: a text is no unit.
+        """
+        for text in written:
+            if unit_of(text) is None:
+                raise InputError(
+                    f"The unit {text!r} was given", "it is none", "Write it as ms, s, MB, MiB, tok/s, J, W"
+                )
+        return self.model_copy(update={"units": (*written, *self.units)})
 
 
 NOTHING = Correction()

@@ -7,7 +7,7 @@ import io
 from collections import Counter
 
 from assay.core.errors import CorruptFileError
-from assay.judge.imports.document import LIMIT_CELL, LIMIT_COLUMNS, LIMIT_ROWS, Document, Grid, cells
+from assay.judge.imports.document import LIMIT_CELL, LIMIT_COLUMNS, LIMIT_ROWS, Cell, Document, Grid, cells
 
 NAME = "delimited"
 _DELIMITERS = ("\t", ";", ",")
@@ -32,8 +32,10 @@ def read(document: Document) -> tuple[Grid, ...]:
         )  # fmt: skip
     lines = document.text.splitlines(keepends=True)
     comments = [line.lstrip("# ").strip() for line in lines if line.startswith("#")]
-    reader = csv.reader(io.StringIO("".join(line if not line.startswith("#") else "\n" for line in lines)), delimiter=delimiter)
-    rows = []
+    reader = csv.reader(
+        io.StringIO("".join(line if not line.startswith("#") else "\n" for line in lines)), delimiter=delimiter
+    )
+    rows: list[tuple[Cell, ...]] = []
     unread: list[str] = []
     try:
         for row in reader:
@@ -49,7 +51,9 @@ def read(document: Document) -> tuple[Grid, ...]:
     if len(rows) < 2:
         return ()
     return (
-        Grid(document.stem, rows[0], tuple(rows[1:]), prose=tuple(comments), unread=tuple(unread), notes=document.notes),
+        Grid(
+            document.stem, rows[0], tuple(rows[1:]), prose=tuple(comments), unread=tuple(unread), notes=document.notes
+        ),
     )
 
 

@@ -68,9 +68,7 @@ class Grid:
     def columns(self) -> list[list[Cell]]:
         """The cells below each header, top down; a ragged row has empty cells at its end."""
         empty = Cell("")
-        return [
-            [row[place] if place < len(row) else empty for row in self.rows] for place in range(len(self.header))
-        ]
+        return [[row[place] if place < len(row) else empty for row in self.rows] for place in range(len(self.header))]
 
 
 Reading = Grid | FigureTable

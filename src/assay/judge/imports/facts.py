@@ -1,7 +1,7 @@
 """Facts of a set-up from cells, labels and prose. It refuses to take a guess of prose for a fact.
 
-What stands plainly ("averaged over 10 runs", "batch size 4") is a fact; what stands in a sentence that hedges ("your GPU
-might be ...") is a hypothesis; what a text states twice and differently is neither, and is listed.
+What stands plainly ("averaged over 10 runs", "batch size 4") is a fact; what stands in a sentence that hedges
+("your GPU might be ...") is a hypothesis; what a text states twice and differently is neither, and is listed.
 """
 
 from __future__ import annotations
@@ -20,8 +20,13 @@ WHOLE = frozenset(
      "parameters", "layers", "hidden_size", "intermediate_size", "heads", "kv_heads", "head_dim", "vocab_size", "ddof"}
 )  # fmt: skip
 FLAGS = frozenset({"compiled", "gated_mlp", "tf32"})
-_YES = re.compile(r"^(yes|y|true|on|1|enabled|compiled|with|✓|✔|✅|☑|max-autotune|reduce-overhead|default|inductor|jit)", re.IGNORECASE)
-_NO = re.compile(r"^(no|n|false|off|0|disabled|eager|none|without|not|-|–|—|✗|✘|❌|x$|uncompiled|vanilla)", re.IGNORECASE)
+_YES = re.compile(
+    r"^(yes|y|true|on|1|enabled|compiled|with|✓|✔|✅|☑|max-autotune|reduce-overhead|default|inductor|jit)",
+    re.IGNORECASE,
+)
+_NO = re.compile(
+    r"^(no|n|false|off|0|disabled|eager|none|without|not|-|–|—|✗|✘|❌|x$|uncompiled|vanilla)", re.IGNORECASE
+)
 
 _DTYPES = (
     ("mixed", r"mixed|amp|autocast"),
@@ -43,14 +48,18 @@ _GGUF = re.compile(r"(?<![a-z0-9])(i?q[1-8](?:_[0-9a-z]+){0,2})(?![a-z0-9])", re
 _UNCOMPILED = re.compile(r"\b(eager|uncompiled|not compiled|no[- ]compile|without (torch\.?)?compil)", re.IGNORECASE)
 _COMPILED = re.compile(r"\b(torch\.compile|compiled|\+ ?compile|with compile|compile=true|inductor)\b", re.IGNORECASE)
 HEDGE = re.compile(
-    r"\b(might|may be|maybe|probably|perhaps|could be|possibly|presumably|likely|i think|i guess|we guess|guess|assum\w+|"
+    r"\b(might|may be|maybe|probably|perhaps|could be|possibly|presumably|likely|i think|guess|assum\w+|"
     r"seems?|suspect|your gpu|your device|your machine|if you|should be|would be|unsure|not sure|e\.g\.|for example)\b",
     re.IGNORECASE,
 )
 
 _N = r"(\d{1,3}(?:,\d{3})+|\d+)"
 _PROSE: tuple[tuple[str, str], ...] = (
-    ("samples", rf"(?:averaged?|averages?|means?|medians?|mean and std|measured|timed|taken|run|repeated)[^.\d]{{0,40}}?(?:over|of|across|from|for)\s+{_N}\s+(?:\w+ )?(?:runs?|iterations?|samples?|trials?|steps?|repeats?|repetitions?|measurements?|calls?|passes)"),
+    ("samples", (
+            r"(?:averaged?|averages?|means?|medians?|mean and std|measured|timed|taken|run|repeated)[^.\d]{0,40}?"
+            rf"(?:over|of|across|from|for)\s+{_N}\s+(?:\w+ )?"
+            r"(?:runs?|iterations?|samples?|trials?|steps?|repeats?|repetitions?|measurements?|calls?|passes)"
+        )),
     ("samples", rf"\b{_N}\s+(?:timed|measured|measurement|benchmark)\s+(?:runs?|iterations?|samples?|steps?|calls?)"),
     ("samples", rf"\b{_N}\s+(?:runs?|iterations?|samples?|trials?|repeats?|measurements?)\s+(?:each|per|were|after)"),
     ("samples", rf"\bn\s*=\s*{_N}\b"),
@@ -59,7 +68,10 @@ _PROSE: tuple[tuple[str, str], ...] = (
     ("batch", rf"\bbatch(?:[\s_-]?sizes?)?\s*(?:of|is|was|=|:)?\s*{_N}\b"),
     ("batch", rf"\bbs\s*=\s*{_N}\b"),
     ("context", rf"\b(?:context|ctx)(?:[\s_-]?(?:length|size|window))?\s*(?:of|is|was|=|:)?\s*{_N}\b"),
-    ("prompt_tokens", rf"\b(?:sequence|seq|prompt|input)[\s_-]?(?:length|len|size|tokens)\s*(?:of|is|was|=|:)?\s*{_N}\b"),
+    (
+        "prompt_tokens",
+        rf"\b(?:sequence|seq|prompt|input)[\s_-]?(?:length|len|size|tokens)\s*(?:of|is|was|=|:)?\s*{_N}\b",
+    ),
     ("prompt_tokens", rf"\b(?:a |the )?prompt of {_N} tokens"),
     ("new_tokens", rf"\b(?:generat\w+|decod\w+|produc\w+)\s+{_N}\s+(?:new\s+)?tokens"),
     ("new_tokens", rf"\b{_N}\s+(?:new|generated|output)\s+tokens"),
@@ -70,11 +82,14 @@ _PROSE: tuple[tuple[str, str], ...] = (
 )  # fmt: skip
 _PROSE_PATTERNS = tuple((name, re.compile(pattern, re.IGNORECASE)) for name, pattern in _PROSE)
 _NO_WARMUP = re.compile(r"\b(?:no|without(?: any)?)\s+warm-?\s?up", re.IGNORECASE)
-_TF32 = re.compile(r"\b(?:allow_tf32\s*=\s*(true|false)|tf32\s+(?:is|was|were)?\s*(enabled|disabled|on|off|allowed))\b", re.IGNORECASE)
+_TF32 = re.compile(
+    r"\b(?:allow_tf32\s*=\s*(true|false)|tf32\s+(?:is|was|were)?\s*(enabled|disabled|on|off|allowed))\b", re.IGNORECASE
+)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _PAIR = re.compile(r"^\s*(?:[-*+•]\s+)?\**\s*([A-Za-z][\w ./()-]{1,30}?)\s*\**\s*[:=]\s*\**\s*([^\n]{1,80})$")
 _ON_DEVICE = re.compile(
-    r"\b(?:on|using|with|device|gpu|hardware|machine)\s*:?\s+(?:an?|the|one|single|our|my|1x)?\s*((?:[\w-]+\s?){1,6})", re.IGNORECASE
+    r"\b(?:on|using|with|device|gpu|hardware|machine)\s*:?\s+(?:an?|the|one|single|our|my|1x)?\s*((?:[\w-]+\s?){1,6})",
+    re.IGNORECASE,
 )
 LIMIT_PROSE = 20_000
 """Characters of prose beside one table that are read."""
@@ -95,7 +110,11 @@ def fact_value(name: str, text: str, decimal: Decimal = ".") -> Scalar | None:
         bare = text.strip().strip("*`_ ")
         return True if _YES.match(bare) else False if _NO.match(bare) else None
     if name in WHOLE:
-        found = re.fullmatch(r"(?:bs|batch|n|b|t|l|s)?\s*[=:]?\s*(.+?)\s*(?:tokens|tok|runs|samples|threads|layers|params|parameters)?", said, re.IGNORECASE)
+        found = re.fullmatch(
+            r"(?:bs|batch|n|b|t|l|s)?\s*[=:]?\s*(.+?)\s*(?:tokens|tok|runs|samples|threads|layers|params|parameters)?",
+            said,
+            re.IGNORECASE,
+        )
         number = number_in(found[1] if found else said, decimal)
         if number is None or number.is_range or number.is_ratio:
             return None
@@ -120,7 +139,7 @@ def dtype_in(text: str) -> str | None:
     """The one type that a text names, in the words of `core.figures.FACTS`; None where it names none or several."""
     gguf = {found.upper() for found in _GGUF.findall(text)}
     if len(gguf) == 1:
-        return gguf.pop()
+        return str(gguf.pop())
     found = [name for name, pattern in _DTYPE_PATTERNS if pattern.search(text)]
     if "mixed" in found:
         return "mixed"

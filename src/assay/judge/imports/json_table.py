@@ -18,7 +18,9 @@ def recognises(document: Document) -> bool:
 
 def read(document: Document) -> tuple[Grid, ...]:
     """Every table found in it."""
-    return tuple(grid for grid, _ in zip(_grids(document.json, document.stem, document, 0), range(LIMIT_TABLES), strict=False))
+    return tuple(
+        grid for grid, _ in zip(_grids(document.json, document.stem, document, 0), range(LIMIT_TABLES), strict=False)
+    )
 
 
 def _grids(content: Any, title: str, document: Document, depth: int) -> Iterator[Grid]:
@@ -45,9 +47,7 @@ def _grid(title: str, rows: list[tuple[str, Mapping[str, Any]]], document: Docum
     keys = list(dict.fromkeys(key for _, entry in flat for key in entry))
     named = any(name for name, _ in flat)
     header = [*([Cell("name")] if named else []), *(Cell(key) for key in keys)]
-    cells = [
-        tuple([*([Cell(name)] if named else []), *(Cell(entry.get(key, "")) for key in keys)]) for name, entry in flat
-    ]
+    cells = [(*([Cell(name)] if named else []), *(Cell(entry.get(key, "")) for key in keys)) for name, entry in flat]
     return Grid(title, tuple(header), tuple(cells), notes=document.notes)
 
 

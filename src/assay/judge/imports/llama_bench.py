@@ -17,6 +17,11 @@ from assay.judge.imports.builder import Builder, number, numbers, text
 from assay.judge.imports.document import LIMIT_ROWS, Document
 
 NAME = "llama-bench"
+_METRICS = {
+    "generate": ("tok_per_s", "end_to_end_s"),
+    "prefill": ("prefill_tok_per_s", "prefill_s"),
+    "decode": ("decode_tok_per_s", "call_s@decode"),
+}
 _KEYS = frozenset({"n_prompt", "n_gen", "avg_ts"})
 
 
@@ -24,7 +29,9 @@ def recognises(document: Document) -> bool:
     """True for a list of tests."""
     if document.is_json:
         content = document.json
-        return isinstance(content, list) and any(isinstance(each, Mapping) and set(each) >= _KEYS for each in content[:5])
+        return isinstance(content, list) and any(
+            isinstance(each, Mapping) and set(each) >= _KEYS for each in content[:5]
+        )
     first = document.head.partition("\n")[0]
     return set(first.replace('"', "").split(",")) >= _KEYS
 
@@ -58,7 +65,7 @@ def _test(builder: Builder, test: Mapping[str, Any], place: int) -> None:
         "device": gpu if gpu and layers != 0 else cpu,
         "threads": _whole(test, "n_threads"),
         "batch": 1,
-        "prompt_tokens": prompt or None,
+        "prompt_tokens": prompt or depth or None,
         "new_tokens": new or None,
         "parameters": _whole(test, "model_n_params"),
         "phase": "generate" if prompt and new else "prefill" if prompt else "decode",
@@ -67,9 +74,7 @@ def _test(builder: Builder, test: Mapping[str, Any], place: int) -> None:
     row = builder.row(f"{model}, {title}", facts)
     if row is None:
         return
-    rate, time = ("tok_per_s", "end_to_end_s") if prompt and new else ("prefill_tok_per_s", "prefill_s") if prompt else (
-        "decode_tok_per_s", "call_s@decode"
-    )  # fmt: skip
+    rate, time = _METRICS[str(facts["phase"])]
     rates = numbers(test.get("samples_ts"))
     several = len(raw) != 1
     builder.figure(

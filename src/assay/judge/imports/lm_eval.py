@@ -34,7 +34,9 @@ def read(document: Document) -> tuple[FigureTable, ...]:
     """One row for each task."""
     content = document.json
     facts = _facts(content)
-    builder = Builder(str(facts.get("model", document.stem)), document.name, {k: v for k, v in facts.items() if v is not None})
+    builder = Builder(
+        str(facts.get("model", document.stem)), document.name, {k: v for k, v in facts.items() if v is not None}
+    )
     for task, scores in content["results"].items():
         if not isinstance(scores, Mapping):
             builder.unread(f"{str(task)[:60]}: no scores")

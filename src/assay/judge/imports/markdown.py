@@ -84,7 +84,9 @@ class _Walk:
     def _grid(self, start: int, end: int) -> Grid:
         header = _cells(self._lines[start], start + 1)
         rows = [_cells(self._lines[place], place + 1) for place in range(start + 2, end)]
-        rows = [row for row in rows if any(cell.text for cell in row) and not _RULE.match("|".join(c.text for c in row))]
+        rows = [
+            row for row in rows if any(cell.text for cell in row) and not _RULE.match("|".join(c.text for c in row))
+        ]
         unread = [
             f"line {row[0].line}: {len(row) - len(header)} cells more than the header has"
             for row in rows if len(row) > len(header) and any(cell.text for cell in row[len(header):])

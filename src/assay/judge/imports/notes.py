@@ -37,7 +37,7 @@ def read(document: Document) -> tuple[FigureTable, ...]:
             lines.append((number, line))
         elif line.strip():
             prose.append(line)
-    return tuple([*tables, *_table(document, title, lines, prose)])
+    return (*tables, *_table(document, title, lines, prose))
 
 
 def _parts(line: str) -> tuple[str, list[str]] | None:

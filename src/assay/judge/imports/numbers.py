@@ -23,16 +23,22 @@ _GROUPED = r"\d{1,3}(?:[ \u00a0\u202f'’_]\d{3})+"
 _DIGITS = rf"(?:{_GROUPED}|\d[\d.,]*|[.,]\d+)(?:[eE][+-]?\d{{1,3}})?"
 NUMBER = rf"[+\-−]?\s?{_DIGITS}"
 _UNIT = r"[^\d\s±()\[\]+\-−–—,;:]?[^\d±()\[\];:,]{0,24}"
-_SPREAD = re.compile(rf"(?P<a>{NUMBER})\s*(?P<au>{_UNIT}?)\s*(?:±|\+/-|\+-|\\pm)\s*(?P<b>{_DIGITS})\s*(?P<bu>.{{0,90}})")
+_SPREAD = re.compile(
+    rf"(?P<a>{NUMBER})\s*(?P<au>{_UNIT}?)\s*(?:±|\+/-|\+-|\\pm)\s*(?P<b>{_DIGITS})\s*(?P<bu>.{{0,90}})"
+)
 _BRACKET = re.compile(
     rf"(?P<a>{NUMBER})\s*(?P<au>{_UNIT}?)(?P<gap>\s*)[(\[]\s*(?P<sign>[±×x+\-−σ~]?(?:std|sd|s\.d\.)?[ =:]{{0,3}})"
     rf"(?P<b>{_DIGITS})\s*(?P<bu>[^()\[\]]{{0,20}})[)\]]\s*(?P<end>{_UNIT})"
 )
-_RANGE = re.compile(rf"(?P<a>{_DIGITS})\s*(?P<au>{_UNIT}?)\s*(?:-|–|—|−|…|\.\.\.?|to|bis)\s*(?P<b>{_DIGITS})\s*(?P<bu>.{{0,24}})")
+_RANGE = re.compile(
+    rf"(?P<a>{_DIGITS})\s*(?P<au>{_UNIT}?)\s*(?:-|–|—|−|…|\.\.\.?|to|bis)\s*(?P<b>{_DIGITS})\s*(?P<bu>.{{0,24}})"
+)
 _RATIO = re.compile(rf"(?:[×x]\s?(?P<a>{_DIGITS})|(?P<b>{_DIGITS})\s?[×xX])")
 _PLAIN = re.compile(rf"(?P<a>{NUMBER})\s*(?P<au>.{{0,24}})")
 _PREFIXED = re.compile(r"^(?:~|≈|≃|ca\.|circa|about|approx\.?)\s*", re.IGNORECASE)
-EMPTY = frozenset({"", "-", "–", "—", "n/a", "na", "n.a.", "nan", "none", "null", "/", "?", "tbd", "todo", "...", "…", "x"})
+EMPTY = frozenset(
+    {"", "-", "–", "—", "n/a", "na", "n.a.", "nan", "none", "null", "/", "?", "tbd", "todo", "...", "…", "x"}
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,13 @@ def number_in(text: str, decimal: Decimal = ".") -> Number | None:
     text = _PREFIXED.sub("", text)
     if not any(letter.isdigit() for letter in text):
         return None
-    for pattern, read in ((_SPREAD, _spread), (_BRACKET, _bracket), (_RANGE, _range), (_RATIO, _ratio), (_PLAIN, _plain)):
+    for pattern, read in (
+        (_SPREAD, _spread),
+        (_BRACKET, _bracket),
+        (_RANGE, _range),
+        (_RATIO, _ratio),
+        (_PLAIN, _plain),
+    ):
         found = pattern.fullmatch(text)
         number = read(found, decimal) if found else None
         if number is not None:

@@ -92,7 +92,9 @@ def _built(
             if metric == "device_peak_bytes":
                 builder.figure(row, metric, max(samples), factor=factor, samples=len(samples), where=f"column {field}")
                 builder.recognised(f"{field}: peak device memory, the largest of the log")
-            elif metric not in {_COLUMNS[other][0] for other in fields if list(fields).index(other) < list(fields).index(field)}:
+            elif metric not in {
+                _COLUMNS[other][0] for other in fields if list(fields).index(other) < list(fields).index(field)
+            }:
                 builder.sampled(row, metric, samples, factor=factor, where=f"column {field}")
                 builder.recognised(f"{field}: {metric}, mean of the log (computed here)")
     if skipped:

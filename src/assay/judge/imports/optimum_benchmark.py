@@ -18,7 +18,8 @@ _TIMES = {
 }  # fmt: skip
 _RATES = {
     ("prefill", "tokens/s"): "prefill_tok_per_s", ("decode", "tokens/s"): "decode_tok_per_s",
-    ("forward", "samples/s"): "items_per_s", ("call", "images/s"): "items_per_s", ("train", "samples/s"): "items_per_s@train",
+    ("forward", "samples/s"): "items_per_s", ("call", "images/s"): "items_per_s",
+    ("train", "samples/s"): "items_per_s@train",
 }  # fmt: skip
 _BYTES = {"B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9}
 _JOULES = {"kWh": 3.6e6, "Wh": 3600.0, "J": 1.0}
@@ -82,10 +83,14 @@ def _phase(builder: Builder, row: str, phase: str, part: Mapping[str, Any]) -> N
     scale = _BYTES.get(text(part, "memory", "unit") or "")
     if scale:
         for key, metric in (("max_ram", "peak_rss_bytes"), ("max_allocated", "device_peak_bytes")):
-            builder.figure(row, f"{metric}@{phase}", number(part, "memory", key), factor=scale, where=f"{phase}.memory.{key}")
+            builder.figure(
+                row, f"{metric}@{phase}", number(part, "memory", key), factor=scale, where=f"{phase}.memory.{key}"
+            )
     scale = _JOULES.get(text(part, "energy", "unit") or "")
     if scale:
-        builder.figure(row, f"energy_j@{phase}", number(part, "energy", "total"), factor=scale, where=f"{phase}.energy.total")
+        builder.figure(
+            row, f"energy_j@{phase}", number(part, "energy", "total"), factor=scale, where=f"{phase}.energy.total"
+        )
 
 
 def _facts(config: Any) -> dict[str, Scalar | None]:

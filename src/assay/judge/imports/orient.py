@@ -16,6 +16,7 @@ from assay.judge.imports.vocabulary import PHASES, Role, words_of
 RoleOf = Callable[[str], Role]
 _SHARE = 0.6
 """Share of the cells of a column that must be what the column is taken for."""
+_VALUES = ("value", "values", "result", "results", "measured", "score", "number")
 _MEASURES = ("metric", "statistic", "ratio")
 
 
@@ -61,8 +62,7 @@ def _transposed(grid: Grid) -> Grid:
     header = (Cell("configuration"), *columns[0])
     single = len(columns) == 2
     rows = tuple(
-        (replace(title, text="" if single and words_of(title.text) in ("value", "values", "result", "results") else title.text),
-         *cells)
+        (replace(title, text="" if single and words_of(title.text) in _VALUES else title.text), *cells)
         for title, cells in zip(grid.header[1:], columns[1:], strict=True)
     )  # fmt: skip
     return replace(grid, header=header, rows=rows, notes=(*grid.notes, "metrics stand in rows: turned"))
@@ -126,7 +126,7 @@ def _pivoted(grid: Grid, named: int, values: Sequence[int], groups: Sequence[int
         keys.setdefault(group, tuple(cell[p] for p in groups))
         for place in values:
             value_title = words_of(grid.header[place].text)
-            plain_value = value_title in ("value", "values", "result", "results", "measured", "score", "number")
+            plain_value = value_title in _VALUES
             title = cell[named].text if plain_value else f"{cell[named].text} {grid.header[place].text}"
             headers.setdefault(title, replace(cell[named], text=title))
             taken = found.setdefault(group, {})
@@ -136,4 +136,6 @@ def _pivoted(grid: Grid, named: int, values: Sequence[int], groups: Sequence[int
                 taken[title] = cell[place]
     header = (*(grid.header[p] for p in groups), *headers.values())
     rows = tuple((*keys[group], *(found[group].get(title, empty) for title in headers)) for group in keys)
-    return replace(grid, header=header, rows=rows, unread=tuple(unread), notes=(*grid.notes, f"{note}: brought together"))
+    return replace(
+        grid, header=header, rows=rows, unread=tuple(unread), notes=(*grid.notes, f"{note}: brought together")
+    )

@@ -15,9 +15,13 @@ UNITS = {
     "npu": "operations_ane", "neural engine": "operations_ane", "neuralengine": "operations_ane",
 }  # fmt: skip
 """Counts of operations, by the name of a compute unit."""
-_NUMBER_FIRST = re.compile(r"(?P<number>[+\-−]?\d[\d.,]{0,20}(?:\s*(?:±|\+/-)\s*[\d.,]{1,20})?\s*[^\s\d]{0,12})\s+(?P<words>[A-Za-z][\w .()/-]{0,60})")
+_NUMBER_FIRST = re.compile(
+    r"(?P<number>[+\-−]?\d[\d.,]{0,20}(?:\s*(?:±|\+/-)\s*[\d.,]{1,20})?\s*[^\s\d]{0,12})\s+"
+    r"(?P<words>[A-Za-z][\w .()/-]{0,60})"
+)
 _WORDS_FIRST = re.compile(r"(?P<words>[A-Za-z][\w .()/-]{0,60}?)\s*(?::|=|\s)\s*(?P<number>[+\-−]?\d.{0,40})")
-_TIMES = {"prediction": "call_s", "predict": "call_s", "inference": "call_s", "load": "load_s", "compilation": "compile_s",
+_TIMES = {"prediction": "call_s", "predict": "call_s", "inference": "call_s", "load": "load_s",
+          "compilation": "compile_s",
           "compile": "compile_s", "first": "first_call_s", "latency": "call_s"}  # fmt: skip
 
 

@@ -9,7 +9,9 @@ from assay.judge.imports.builder import Builder, text
 from assay.judge.imports.document import Document
 
 NAME = "powermetrics"
-_SAMPLE = re.compile(r"^\*\*\* Sampled system activity .{0,80}?\((\d{1,9}(?:\.\d{1,6})?)ms elapsed\) \*\*\*", re.MULTILINE)
+_SAMPLE = re.compile(
+    r"^\*\*\* Sampled system activity .{0,80}?\((\d{1,9}(?:\.\d{1,6})?)ms elapsed\) \*\*\*", re.MULTILINE
+)
 _POWER = re.compile(r"^(CPU|GPU|ANE|DRAM|Package|Combined)\s+Power[^:\n]{0,40}:\s*(\d{1,9}(?:\.\d{1,6})?)\s*(mW|W)\s*$")
 _RESIDENCY = re.compile(r"^GPU (?:HW )?active residency:\s*(\d{1,3}(?:\.\d{1,4})?)%")
 _MACHINE = re.compile(r"^Machine model:\s*(\S{1,60})")

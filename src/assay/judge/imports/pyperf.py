@@ -18,7 +18,9 @@ def recognises(document: Document) -> bool:
     if not document.is_json or not isinstance(document.json, Mapping):
         return False
     benchmarks = document.json.get("benchmarks")
-    return isinstance(benchmarks, list) and any(isinstance(b, Mapping) and isinstance(b.get("runs"), list) for b in benchmarks)
+    return isinstance(benchmarks, list) and any(
+        isinstance(b, Mapping) and isinstance(b.get("runs"), list) for b in benchmarks
+    )
 
 
 def read(document: Document) -> tuple[FigureTable, ...]:
@@ -39,7 +41,11 @@ def read(document: Document) -> tuple[FigureTable, ...]:
         if not values or unit != "second":
             builder.unread(f"{name}: {'no values' if not values else f'values in {unit}'}")
             continue
-        facts: dict[str, Scalar | None] = {"samples": len(values), "device": text(common, "cpu_model_name"), **stated.label_facts(name)}
+        facts: dict[str, Scalar | None] = {
+            "samples": len(values),
+            "device": text(common, "cpu_model_name"),
+            **stated.label_facts(name),
+        }
         row = builder.row(name, facts)
         if row is not None:
             builder.sampled(row, "call_s", values, where=f"benchmark {place}, values")

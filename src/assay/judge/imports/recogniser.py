@@ -10,22 +10,22 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from assay.core.figures import FACTS, Figure, FigureRow, FigureTable, PrintedRatio
 from assay.core.metrics import METRICS
 from assay.core.records import Absent, Measured, Scalar
 from assay.judge.imports import facts as stated
-from assay.judge.imports.document import Cell, Grid, bounded
+from assay.judge.imports.columns import TEST, Column, columns_of
 from assay.judge.imports.correction import NOTHING, Correction
+from assay.judge.imports.document import Cell, Grid, bounded
 from assay.judge.imports.numbers import EMPTY, Decimal, Number, decimal_of, number_in, plain
 from assay.judge.imports.orient import oriented
 from assay.judge.imports.units import Unit, from_base
-from assay.judge.imports.vocabulary import EXPECTED, Role, fits, metric_with_unit, role_of, words_of
+from assay.judge.imports.vocabulary import EXPECTED, Role, role_of, words_of
 
-_OUTCOME = re.compile(r"\b(oom|out of memory|fail(ed|ure)?|error|crash(ed)?|time(d)? ?-?out|killed|unsupported)\b", re.IGNORECASE)
-_TEST = re.compile(r"(?:pp\s?(?P<pp>\d+))?\s?\+?\s?(?:tg\s?(?P<tg>\d+))?(?:\s?@\s?d\s?(?P<d>\d+))?", re.IGNORECASE)
-_SHARE = 0.5
+_OUTCOME = re.compile(
+    r"\b(oom|out of memory|fail(ed|ure)?|error|crash(ed)?|time(d)? ?-?out|killed|unsupported)\b", re.IGNORECASE
+)
 _FRACTIONS = frozenset({"accuracy", "top1_agreement", "mfu", "mbu", "utilisation", "acceptance_rate"})
 _CATEGORIES = (
     "model", "size", "dtype", "weight_bits", "compiled", "runtime", "device", "compute_units", "batch", "concurrency",
@@ -34,13 +34,6 @@ _CATEGORIES = (
 """Facts that tell rows apart, and so may name them."""
 _TIMES = frozenset({"s"})
 LIMIT_UNREAD = 40
-
-
-@dataclass
-class _Column:
-    place: int
-    role: Role
-    cells: list[Cell]
 
 
 def recognise(grid: Grid, source: str, correction: Correction = NOTHING) -> tuple[FigureTable, ...]:
@@ -69,15 +62,12 @@ class _Recogniser:
         self._recognised = [*grid.notes, *(["a comma stands before fractions"] if decimal == "," else [])]
         self._figures: list[tuple[Figure, bool]] = []
         self._ratios: list[PrintedRatio] = []
-        self._context = (*grid.headings, grid.title)
         prose = stated.prose_facts(grid.prose)
         self._unread += prose.unclear
         self._prose = prose
 
     def tables(self) -> tuple[FigureTable, ...]:
-        columns = [self._column(place, cells) for place, cells in enumerate(self._grid.columns())]
-        columns = self._named_first(columns)
-        columns = self._with_metrics(columns)
+        columns = columns_of(self._grid, self._correction, self._decimal)
         rows = self._rows(columns)
         self._read_figures(columns, [row.name for row in rows], rows)
         self._read_ratios(columns, [row.name for row in rows])
@@ -85,153 +75,9 @@ class _Recogniser:
             return self._nothing(columns)
         return self._built(rows)
 
-    # ------------------------------------------------------------------------------------------ columns
-
-    def _column(self, place: int, cells: list[Cell]) -> _Column:
-        header = self._grid.header[place].text
-        role = self._correction.role(header)
-        if role is None:
-            role = self._by_content(role_of(header), cells)
-        return _Column(place, role, cells)
-
-    def _by_content(self, role: Role, cells: list[Cell]) -> Role:
-        """A role that the cells contradict is changed; one that the name did not tell is read off the cells."""
-        filled = [cell.text for cell in cells if plain(cell.text).casefold() not in EMPTY or cell.text in ("✓", "✗", "✅", "❌")]
-        numbers = [number for text in filled if (number := number_in(plain(text), self._decimal))]
-        if role.kind == "unit":
-            role = replace(role, kind="fact", name="compute_units")
-        if role.kind == "fact" and filled:
-            if role.name == "size" and any(n.unit and n.unit.base == "B" and n.unit.factor > 1 for n in numbers):
-                return replace(role, kind="metric", name="weight_bytes")
-            if role.name == "compiled" and numbers and any(n.unit and n.unit.base == "s" for n in numbers):
-                return replace(role, kind="metric", name="compile_s")
-            readable = [text for text in filled if stated.fact_value(role.name, text, self._decimal) is not None]
-            if len(readable) < _SHARE * len(filled):
-                return replace(role, kind="label", name="label")
-            return role
-        if role.kind in ("unknown", "value") and filled:
-            if len(numbers) >= _SHARE * len(filled):
-                return self._by_unit(role, numbers)
-            if sum(stated.dtype_in(text) is not None for text in filled) > 0.8 * len(filled):
-                return replace(role, kind="fact", name="dtype")
-            return replace(role, kind="label", name="label")
-        return role
-
-    def _by_unit(self, role: Role, numbers: list[Number]) -> Role:
-        units = {number.unit.base for number in numbers if number.unit}
-        if len(units) == 1 and role.unit is None:
-            unit = next(number.unit for number in numbers if number.unit)
-            metric = metric_with_unit("call_s", unit) if unit.base in ("s", "s/tok", "tok/s", "1/s", "FLOP/s") else None
-            metric = metric or {"J": "energy_j", "W": "power_w"}.get(unit.base)
-            if metric:
-                return replace(role, kind="metric", name=metric)
-        return role
-
-    def _named_first(self, columns: list[_Column]) -> list[_Column]:
-        """A first column of texts that nothing else claims is the rows' name."""
-        if columns and columns[0].role.kind in ("unknown", "value", "unit", "metric_name"):
-            columns[0].role = replace(columns[0].role, kind="label", name="label")
-        return columns
-
-    def _with_metrics(self, columns: list[_Column]) -> list[_Column]:
-        """Give statistics and vague words the metric that the rest of the table says they are of."""
-        last: _Column | None = None
-        for column in columns:
-            if column.role.kind == "statistic":
-                metric = self._metric_of_statistic(column, last)
-                if metric is None:
-                    continue
-                unit = column.role.unit or (last.role.unit if last and last.role.name == metric else None)
-                column.role = replace(column.role, kind="metric", name=metric, unit=unit)
-            if column.role.kind == "metric":
-                self._settle(column, columns)
-                last = column
-        return self._apart(columns)
-
-    def _metric_of_statistic(self, column: _Column, last: _Column | None) -> str | None:
-        unit = column.role.unit or self._cell_unit(column)
-        if last is not None and (unit is None or fits(last.role.name, unit)):
-            return last.role.name
-        for text in reversed(self._context):
-            found = role_of(text)
-            if found.kind == "metric" and fits(found.name, unit):
-                return found.name
-        return {"s": "call_s", "s/tok": "tpot_s", "tok/s": "tok_per_s", "J": "energy_j", "W": "power_w"}.get(
-            unit.base if unit else ""
-        )
-
-    def _cell_unit(self, column: _Column) -> Unit | None:
-        for cell in column.cells:
-            number = number_in(plain(cell.text), self._decimal)
-            if number is not None and number.unit is not None:
-                return number.unit
-        return None
-
-    def _settle(self, column: _Column, columns: Sequence[_Column]) -> None:
-        """The unit of a metric's column, and the metric that a vague word means with it."""
-        unit = column.role.unit or self._cell_unit(column)
-        name = column.role.name
-        if unit is None and METRICS.get(name) is None or (unit is None and METRICS[name].unit in ("s", "B", "J", "W")):
-            unit = self._borrowed(name, columns)
-        settled = metric_with_unit(name, unit)
-        if settled == "total":
-            settled = self._total(columns)
-        if settled in ("prefill", "decode", "rate", None) or (settled is not None and not fits(settled, unit)):
-            column.role = replace(column.role, kind="unknown", unit=unit)
-            return
-        column.role = replace(column.role, name=str(settled), unit=unit)
-
-    def _borrowed(self, name: str, columns: Sequence[_Column]) -> Unit | None:
-        """The unit of a column that names none: the map's, that of every like column, or the text's."""
-        base = METRICS[name].unit if name in METRICS else "s" if name in ("total", "prefill", "decode") else ""
-        given = self._correction.default_unit(base)
-        if given is not None:
-            return given
-        units = {
-            column.role.unit for column in columns
-            if column.role.kind in ("metric", "statistic") and column.role.unit and column.role.unit.base == base
-        }  # fmt: skip
-        if len(units) == 1:
-            return units.pop()
-        said = re.search(
-            r"\b(?:times?|timings?|latenc(?:y|ies)|durations?|values|numbers|results)\b[^.\n]{0,40}?\bin (ms|milliseconds|s|seconds|µs|us|microseconds)\b|"
-            r"\((ms|milliseconds|s|seconds|µs|us)\)",
-            "\n".join((*self._context, *self._grid.prose))[: stated.LIMIT_PROSE],
-            re.IGNORECASE,
-        )
-        if base == "s" and said:
-            return role_of(f"time ({said[1] or said[2]})").unit
-        return Unit("W", 1) if base == "W" else None
-
-    def _total(self, columns: Sequence[_Column]) -> str:
-        names = {column.role.name for column in columns}
-        if {"forward_s", "backward_s"} <= names:
-            return "call_s@step" if "optimizer_step_s" in names else "train_step_s"
-        return "end_to_end_s" if names & {"prefill", "prefill_s", "ttft_s", "tpot_s", "decode"} else "call_s"
-
-    def _apart(self, columns: list[_Column]) -> list[_Column]:
-        """Two columns of one metric and statistic are two workloads; what tells their headers apart names them."""
-        for column in columns:
-            test = _TEST.fullmatch(words_of(column.role.said).partition("(")[0].strip())
-            if column.role.kind == "metric" and test and (test["pp"] or test["tg"]):
-                name = f"prefill {test['pp']}" if test["pp"] else f"decode 0+{test['tg']}"
-                column.role = replace(column.role, name=f"{column.role.name}@{name}")
-        seen: dict[tuple[str, str], list[_Column]] = {}
-        for column in columns:
-            if column.role.kind == "metric":
-                statistic = "value" if column.role.statistic == "mean" else column.role.statistic
-                seen.setdefault((column.role.name, statistic), []).append(column)
-        for (name, _), same in seen.items():
-            if len(same) > 1 and "@" not in name:
-                for column in same:
-                    apart = _distinct(column, same)
-                    if apart:
-                        column.role = replace(column.role, name=f"{name}@{apart}")
-        return columns
-
     # ------------------------------------------------------------------------------------------ rows
 
-    def _rows(self, columns: Sequence[_Column]) -> list[FigureRow]:
+    def _rows(self, columns: Sequence[Column]) -> list[FigureRow]:
         labels = [column for column in columns if column.role.kind == "label"]
         telling = [column for column in columns if column.role.kind == "fact"]
         facts = [self._row_facts(place, labels, telling) for place in range(len(self._grid.rows))]
@@ -240,7 +86,7 @@ class _Recogniser:
             for name, row in zip(self._row_names(labels, telling, facts), facts, strict=True)
         ]
 
-    def _row_facts(self, place: int, labels: Sequence[_Column], telling: Sequence[_Column]) -> dict[str, Scalar]:
+    def _row_facts(self, place: int, labels: Sequence[Column], telling: Sequence[Column]) -> dict[str, Scalar]:
         facts: dict[str, Scalar] = {}
         for column in labels:
             facts |= stated.label_facts(plain(column.cells[place].text))
@@ -261,7 +107,7 @@ class _Recogniser:
         return facts | _tested(str(phase)) if phase is not None else facts
 
     def _row_names(
-        self, labels: Sequence[_Column], telling: Sequence[_Column], facts: Sequence[Mapping[str, Scalar]]
+        self, labels: Sequence[Column], telling: Sequence[Column], facts: Sequence[Mapping[str, Scalar]]
     ) -> list[str]:
         named = labels or [column for column in telling if column.role.name in _CATEGORIES][:1]
         others = [column for column in telling if column not in named and column.role.name in _CATEGORIES]
@@ -285,8 +131,8 @@ class _Recogniser:
 
     # ------------------------------------------------------------------------------------------ figures
 
-    def _read_figures(self, columns: Sequence[_Column], names: Sequence[str], rows: Sequence[FigureRow]) -> None:
-        groups: dict[str, dict[str, _Column]] = {}
+    def _read_figures(self, columns: Sequence[Column], names: Sequence[str], rows: Sequence[FigureRow]) -> None:
+        groups: dict[str, dict[str, Column]] = {}
         for column in columns:
             header = self._grid.header[column.place].text
             if column.role.kind == "metric":
@@ -297,15 +143,23 @@ class _Recogniser:
                     self._unread.append(f"column {column.role.said!r}: {_in_words(column.role)} stands twice")
                 group.setdefault(key, column)
             elif column.role.kind == "fact":
-                self._recognised.append(f"{column.role.said or header}: {FACTS.get(column.role.name, column.role.name)}")
+                self._recognised.append(
+                    f"{column.role.said or header}: {FACTS.get(column.role.name, column.role.name)}"
+                )
             elif column.role.kind in ("unknown", "statistic", "value"):
-                why = "a unit is missing" if column.role.name in METRICS or column.role.name in ("prefill", "decode", "rate") else "not recognised"
+                why = (
+                    "a unit is missing"
+                    if column.role.name in METRICS or column.role.name in ("prefill", "decode", "rate")
+                    else "not recognised"
+                )
                 self._unread.append(f"column {(column.role.said or header)!r}: {why}")
         for metric, group in groups.items():
             for place, name in enumerate(names):
                 self._figure(metric, group, place, name, rows[place].facts)
 
-    def _figure(self, metric: str, group: Mapping[str, _Column], place: int, row: str, facts: Mapping[str, Scalar]) -> None:
+    def _figure(
+        self, metric: str, group: Mapping[str, Column], place: int, row: str, facts: Mapping[str, Scalar]
+    ) -> None:
         column = group.get("value") or group.get("median")
         if column is None:
             return
@@ -321,7 +175,9 @@ class _Recogniser:
         if factor is None:
             self._miss(cell, f"no {metric.partition('@')[0]} in this unit")
             return
-        spread = {name: self._spread(metric, group.get(name), place, unit) for name in ("std", "minimum", "maximum", "error")}
+        spread = {
+            name: self._spread(metric, group.get(name), place, unit) for name in ("std", "minimum", "maximum", "error")
+        }
         if read.ratio is not None:
             self._ratios.append(PrintedRatio(row=row, metric=metric, value=read.ratio, digits=2, where=cell.where))
         final = _by_phase(metric, facts)
@@ -351,7 +207,7 @@ class _Recogniser:
             self._miss(cell, "no number")
         return read
 
-    def _spread(self, metric: str, column: _Column | None, place: int, value_unit: Unit | None) -> float | None:
+    def _spread(self, metric: str, column: Column | None, place: int, value_unit: Unit | None) -> float | None:
         if column is None:
             return None
         read = self._number(column.cells[place])
@@ -360,7 +216,7 @@ class _Recogniser:
         factor = self._factor(metric, read.unit or column.role.unit or value_unit, column, read)
         return None if factor is None else _finite(read.value * factor)
 
-    def _factor(self, metric: str, unit: Unit | None, column: _Column, read: Number) -> float | None:
+    def _factor(self, metric: str, unit: Unit | None, column: Column, read: Number) -> float | None:
         base = metric.partition("@")[0]
         known = METRICS.get(base)
         wanted = known.unit if known else "1"
@@ -372,17 +228,20 @@ class _Recogniser:
             return unit.factor
         return from_base(wanted, unit)
 
-    def _in_percent(self, column: _Column) -> bool:
+    def _in_percent(self, column: Column) -> bool:
         numbers = [number.value for cell in column.cells if (number := number_in(plain(cell.text), self._decimal))]
         return bool(numbers) and max(numbers) > 1.5 and max(numbers) <= 100.5
 
-    def _read_ratios(self, columns: Sequence[_Column], names: Sequence[str]) -> None:
+    def _read_ratios(self, columns: Sequence[Column], names: Sequence[str]) -> None:
         first = next((c.role.name for c in columns if c.role.kind == "metric" and _is_speed(c.role.name)), None)
         for column in columns:
             if column.role.kind != "ratio":
                 continue
             own = role_of(re.sub(r"speed ?-?up|ratio|relative|saving|reduction|vs\.? .*", " ", column.role.name)).name
-            metric = next((c.role.name for c in columns if c.role.kind == "metric" and c.role.name.partition("@")[0] == own), first)
+            metric = next(
+                (c.role.name for c in columns if c.role.kind == "metric" and c.role.name.partition("@")[0] == own),
+                first,
+            )
             if metric is None or column.role.unit is not None:
                 self._unread.append(f"column {column.role.said!r}: a ratio of what is not said")
                 continue
@@ -396,8 +255,10 @@ class _Recogniser:
                 elif read is not None:
                     self._miss(column.cells[place], "no plain ratio")
 
-    def _against(self, column: _Column, names: Sequence[str]) -> str | Absent:
-        said = re.search(r"\b(?:vs\.?|over|against|relative to|compared (?:to|with))\s+(.+?)\)?$", words_of(column.role.said))
+    def _against(self, column: Column, names: Sequence[str]) -> str | Absent:
+        said = re.search(
+            r"\b(?:vs\.?|over|against|relative to|compared (?:to|with))\s+(.+?)\)?$", words_of(column.role.said)
+        )
         if said:
             like = [name for name in names if said[1] in words_of(name)]
             if len(like) == 1:
@@ -413,9 +274,11 @@ class _Recogniser:
     def _miss(self, cell: Cell, why: str) -> None:
         self._unread.append(f"{cell.where or 'a cell'}: {plain(cell.text)[:40]!r} is {why}")
 
-    def _nothing(self, columns: Sequence[_Column]) -> tuple[FigureTable, ...]:
+    def _nothing(self, columns: Sequence[Column]) -> tuple[FigureTable, ...]:
         """A table without figures is told of only where somebody could have expected one: it holds numbers."""
-        numeric = sum(number_in(plain(cell.text), self._decimal) is not None for column in columns for cell in column.cells)
+        numeric = sum(
+            number_in(plain(cell.text), self._decimal) is not None for column in columns for cell in column.cells
+        )
         if not numeric:
             return ()
         return (
@@ -437,7 +300,7 @@ class _Recogniser:
         facts |= {**self._prose.facts, **self._grid.facts, **dict(self._correction.facts)}
         facts |= dict(written.facts) if written is not None else {}
         rows = _with_outcomes(rows, self._grid)
-        tables = []
+        tables: list[FigureTable] = []
         for expected in (False, True):
             figures = tuple(figure for figure, is_expected in self._figures if whole or is_expected == expected)
             ratios = tuple(self._ratios) if not expected or whole else ()
@@ -463,23 +326,19 @@ class _Recogniser:
 
 
 _EXPECTED_HEADING = re.compile(
-    r"\b(expected|theoretical|predicted|projected|hoped|ideal|estimated|anticipated|targets?$|target (values|numbers|results|performance))\b"
+    r"\b(expected|theoretical|predicted|projected|hoped|ideal|estimated|anticipated|targets?$|"
+    r"target (values|numbers|results|performance))\b"
 )
-
-
-def _distinct(column: _Column, same: Sequence[_Column]) -> str:
-    """The words of a header that its likes do not share."""
-    own = words_of(column.role.said).split()
-    shared = set.intersection(*(set(words_of(other.role.said).split()) for other in same))
-    return " ".join(word.strip("()[],") for word in own if word not in shared)
 
 
 def _tested(phase: str) -> dict[str, Scalar]:
     """The facts of llama-bench's `pp512`, `tg128`, `pp512+tg128 @ d4096`."""
-    test = _TEST.fullmatch(phase.strip())
+    test = TEST.fullmatch(phase.strip())
     if not test or not (test["pp"] or test["tg"]):
         return {}
-    facts: dict[str, Scalar] = {"phase": "generate" if test["pp"] and test["tg"] else "prefill" if test["pp"] else "decode"}
+    facts: dict[str, Scalar] = {
+        "phase": "generate" if test["pp"] and test["tg"] else "prefill" if test["pp"] else "decode"
+    }
     facts |= {name: int(test[key]) for name, key in (("prompt_tokens", "pp"), ("new_tokens", "tg")) if test[key]}
     return facts
 
@@ -520,15 +379,17 @@ def _float(text: str, decimal: Decimal) -> float:
     return number.value if number else 0.0
 
 
-def _joined(columns: Sequence[_Column], place: int) -> str:
+def _joined(columns: Sequence[Column], place: int) -> str:
     return ", ".join(text for column in columns if (text := _said(column, place)))
 
 
-def _said(column: _Column, place: int) -> str:
+def _said(column: Column, place: int) -> str:
     text = plain(column.cells[place].text)
     if not text or column.role.kind == "label":
         return text
-    prefix = {"batch": "batch ", "prompt_tokens": "T ", "context": "context ", "threads": "threads "}.get(column.role.name, "")
+    prefix = {"batch": "batch ", "prompt_tokens": "T ", "context": "context ", "threads": "threads "}.get(
+        column.role.name, ""
+    )
     if column.role.name == "compiled":
         flag = stated.fact_value("compiled", column.cells[place].text)
         return "compiled" if flag else "eager" if flag is False else text

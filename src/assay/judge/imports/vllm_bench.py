@@ -16,7 +16,8 @@ _PRINTED = re.compile(r"^=+ Serving Benchmark Result =+\s*$", re.MULTILINE)
 _LINE = re.compile(r"^\s*#?\s*([A-Z][\w /().%-]{2,60}):\s+([\d.]+)\s*$")
 _SPREADS = (("ttft", "ttft_s"), ("tpot", "tpot_s"), ("itl", "tpot_s@inter-token"), ("e2el", "end_to_end_s"))
 _NAMES = {
-    "Successful requests": "completed", "Benchmark duration (s)": "duration", "Total input tokens": "total_input_tokens",
+    "Successful requests": "completed", "Benchmark duration (s)": "duration",
+    "Total input tokens": "total_input_tokens",
     "Total generated tokens": "total_output_tokens", "Request throughput (req/s)": "request_throughput",
     "Output token throughput (tok/s)": "output_throughput", "Maximum request concurrency": "max_concurrency",
 }  # fmt: skip
@@ -35,7 +36,11 @@ def read(document: Document) -> tuple[FigureTable, ...]:
     entries = _entries(document.json) if document.is_json else _printed(document.text)
     for place, entry in enumerate(entries, 1):
         kind = _kind(entry)
-        row = builder.row(text(entry, "model_id") or text(entry, "label") or f"run {place}", _facts(entry)) if kind else None
+        row = (
+            builder.row(text(entry, "model_id") or text(entry, "label") or f"run {place}", _facts(entry))
+            if kind
+            else None
+        )
         if row is None:
             builder.unread(f"entry {place}: not recognised")
             continue

@@ -1,4 +1,4 @@
-"""What people call their columns: metric, statistic, fact of the set-up, ratio. It refuses a name that could be two things.
+"""What people call their columns: metric, statistic, fact of the set-up, ratio. It refuses ambiguous names.
 
 The patterns are tried in order, and the first that is found in the name decides.
 """
@@ -54,18 +54,32 @@ _RATIO = re.compile(
 
 _METRICS: tuple[tuple[str, str], ...] = (
     # name with unit class, pattern; the unit class is `core.metrics`' unit
-    ("operations_ane", r"\b(ane|neural engine|npu) (ops|operations|layers|nodes)|(ops|operations) (on )?(the )?(ane|neural engine|npu)"),
+    (
+        "operations_ane",
+        (
+            r"\b(ane|neural engine|npu) (ops|operations|layers|nodes)|(ops|operations) (on )?(the )?(ane|"
+            r"neural engine|npu)"
+        ),
+    ),
     ("operations_gpu", r"\bgpu (ops|operations|layers|nodes)|(ops|operations) (on )?(the )?gpu"),
     ("operations_cpu", r"\bcpu (ops|operations|layers|nodes)|(ops|operations) (on )?(the )?cpu"),
     ("ttft_s", r"\bttft\b|time to first( token)?|first token"),
-    ("tpot_s", r"\btpot\b|\bitl\b|inter ?token|time per( output)? token|per token latency|latency per token|token latency|"
-               r"ms per token|\bper token\b"),
+    (
+        "tpot_s",
+        (
+            r"\btpot\b|\bitl\b|inter ?token|time per( output)? token|per token latency|latency per token|"
+            r"token latency|ms per token|\bper token\b"
+        ),
+    ),
     ("acceptance_rate", r"acceptance|accept(ed)? (rate|tokens)"),
     ("bits_per_weight", r"bits (per|/) ?(weight|param)|\bbpw\b"),
     ("kl_nats", r"\bkld?\b|kl[ -]?div"),
     ("top1_agreement", r"top ?-?1 (agreement|match)|token (match|agreement)|same top|agreement"),
     ("psnr_db", r"\bpsnr\b"),
-    ("max_logit_difference", r"max(imum)? (abs(olute)? )?(logit )?(diff|difference|error|err)\b|max (logit|abs)"),
+    (
+        "max_logit_difference",
+        (r"max(imum)? (abs(olute)? )?(logit )?(diff|difference|error|err)\b|max (logit|abs)"),
+    ),
     ("perplexity", r"\bppl\b|perplexity"),
     ("nll_nats", r"\bnll\b|cross ?entropy|\bloss\b|log ?likelihood"),
     ("accuracy", r"\bacc(uracy)?\b|exact match|pass@1|\bf1\b"),
@@ -80,38 +94,99 @@ _METRICS: tuple[tuple[str, str], ...] = (
     ("forward_s", r"\bfwd\b|\bforward\b"),
     ("backward_s", r"\bbwd\b|\bbackward\b"),
     ("optimizer_step_s", r"optimi[sz]er|\boptim\b|\bopt step\b"),
-    ("train_step_s", r"train(ing)? (step|time|iteration)|\bstep time\b|full step|iteration time|\bfwd ?(\+|and|&) ?bwd|"
-                     r"forward ?(\+|and|&) ?backward"),
+    (
+        "train_step_s",
+        (
+            r"train(ing)? (step|time|iteration)|\bstep time\b|full step|iteration time|\bfwd ?(\+|and|&) ?bwd|"
+            r"forward ?(\+|and|&) ?backward"
+        ),
+    ),
     ("prefill", r"\bprefill\b|prompt (processing|eval)|prompt speed|\bpp ?\d+|input (token )?throughput"),
-    ("decode", r"\bdecod(e|ing)\b|\bgeneration\b|\btg ?\d+|\btext gen|output (token )?throughput|\beval\b|\bgen(erate)?\b"),
+    (
+        "decode",
+        (
+            r"\bdecod(e|ing)\b|\bgeneration\b|\btg ?\d+|\btext gen|output (token )?throughput|\beval\b|"
+            r"\bgen(erate)?\b"
+        ),
+    ),
     ("end_to_end_s", r"end[ -]?to[ -]?end|\be2e\b|e2el|total latency|request latency"),
     ("achieved_flops_per_s", r"\b[tgmp]?flops?( ?/ ?s| per second)\b|achieved [tg]?flops|\btflops\b"),
-    ("rate", r"throughput|tokens? ?(/|per) ?s|tok/s|\btps\b|\bspeed\b|t/s|\bqps\b|\brps\b|\brate\b|/s(ec(ond)?)?\b"),
-    ("device_peak_bytes", r"(gpu|device|vram|cuda|metal) ?(peak |max )?(mem(ory)?)?\b.*\b(mem(ory)?|vram|allocated|reserved)|\bvram\b|"
-                          r"\bgpu mem|max allocated|max reserved"),
+    (
+        "rate",
+        (r"throughput|tokens? ?(/|per) ?s|tok/s|\btps\b|\bspeed\b|t/s|\bqps\b|\brps\b|\brate\b|/s(ec(ond)?)?\b"),
+    ),
+    (
+        "device_peak_bytes",
+        (
+            r"(gpu|device|vram|cuda|metal) ?(peak |max )?(mem(ory)?)?\b.*\b(mem(ory)?|vram|allocated|reserved)|"
+            r"\bvram\b|\bgpu mem|max allocated|max reserved"
+        ),
+    ),
     ("kv_cache_bytes", r"\bkv ?cache\b"),
     ("peak_rss_bytes", r"\bmem(ory)?\b|\brss\b|\bram\b|footprint"),
-    ("weight_bytes", r"(model|file|disk|weights?|checkpoint|on disk) ?size|size (on disk|\(|of)|^weights?$|weight bytes"),
+    (
+        "weight_bytes",
+        (r"(model|file|disk|weights?|checkpoint|on disk) ?size|size (on disk|\(|of)|^weights?$|weight bytes"),
+    ),
     ("total", r"\btotal\b|\boverall\b"),
-    ("call_s", r"latency|\btime\b|\bduration\b|\bruntime \(|inference|prediction|predict|elapsed|\bwall\b|\btimings?\b|per call|ms per (run|call)"),
-)  # fmt: skip
+    (
+        "call_s",
+        (
+            r"latency|\btime\b|\bduration\b|\bruntime \(|inference|prediction|predict|elapsed|\bwall\b|"
+            r"\btimings?\b|per call|ms per (run|call)"
+        ),
+    ),
+)
 
 _FACTS: tuple[tuple[str, str], ...] = (
-    ("samples", r"(num(ber)?( of)? |# ?|n )?(samples|runs|iters|iterations|repeats|repetitions|trials|measurements|loops)|n|count|reps"),
+    (
+        "samples",
+        (
+            r"(num(ber)?( of)? |# ?|n )?(samples|runs|iters|iterations|repeats|repetitions|trials|measurements|"
+            r"loops)|n|count|reps"
+        ),
+    ),
     ("warmup", r"(num(ber)?( of)? |# ?|n )?warm ?-?ups?( steps| runs| iterations| iters)?"),
     ("batch", r"(train(ing)? )?(micro ?)?batch( ?size)?|bs|n batch|bsz"),
-    ("concurrency", r"(max )?concurren(cy|t( users| requests)?)|users|streams|parallel( requests)?|n parallel|clients"),
-    ("new_tokens", r"(max )?(new|output|generated|gen) ?tokens|output (len(gth)?|size)|gen(eration)? ?(len(gth)?)?|n gen|max new tokens|osl"),
-    ("prompt_tokens", r"(prompt|input) ?(tokens|len(gth)?|size)?|n prompt|isl|seq(uence)?[ -]?len(gth)?|sequence|t|seq|length|tokens"),
+    (
+        "concurrency",
+        (r"(max )?concurren(cy|t( users| requests)?)|users|streams|parallel( requests)?|n parallel|clients"),
+    ),
+    (
+        "new_tokens",
+        (
+            r"(max )?(new|output|generated|gen) ?tokens|output (len(gth)?|size)|gen(eration)? ?(len(gth)?)?|n gen|"
+            r"max new tokens|osl"
+        ),
+    ),
+    (
+        "prompt_tokens",
+        (
+            r"(prompt|input) ?(tokens|len(gth)?|size)?|n prompt|isl|seq(uence)?[ -]?len(gth)?|sequence|t|seq|"
+            r"length|tokens"
+        ),
+    ),
     ("context", r"(context|ctx)( ?(len(gth)?|size|window|tokens))?|n ctx|block ?size|window"),
     ("stride", r"stride"),
     ("threads", r"(cpu )?threads|n threads|num threads"),
     ("compiled", r"(torch )?compiled?|torch\.compile|jit|compilation\?|compile mode"),
     ("weight_bits", r"(weight )?bits|wbits|w bits"),
-    ("dtype", r"(torch |data |compute |weight )?d?types?|precision|quant(i[sz]ation)?( type| method| scheme)?|numerics?|number format|type"),
+    (
+        "dtype",
+        (
+            r"(torch |data |compute |weight )?d?types?|precision|quant(i[sz]ation)?( type| method| scheme)?|"
+            r"numerics?|number format|type"
+        ),
+    ),
     ("compute_units", r"compute ?units?|units?|mlcomputeunits?"),
     ("runtime", r"runtime|backend|engine|framework|provider|execution provider|stack|library"),
-    ("device", r"(gpu |cpu )?(device|hardware|machine|chip|accelerator|gpu|cpu|platform|soc|phone|laptop|processor)( ?(name|model|type))?|gpu info|cpu info"),
+    (
+        "device",
+        (
+            r"(gpu |cpu )?(device|hardware|machine|chip|accelerator|gpu|cpu|platform|soc|phone|laptop|"
+            r"processor)( ?(name|model|type))?|gpu info|cpu info"
+        ),
+    ),
     ("parameters", r"(#|num(ber)?( of)?|n|model)? ?param(eter)?s?( count)?( \(m\)| \(b\))?"),
     ("layers", r"(#|num(ber)?( of)?|n)? ?(hidden )?layers?|depth"),
     ("hidden_size", r"d model|hidden( size| dim)?|n embd|width|embed(ding)?( dim| size)?|dim"),
@@ -127,12 +202,24 @@ _FACTS: tuple[tuple[str, str], ...] = (
     ("status", r"status|outcome|ok\??|success|state"),
     ("role", r"role"),
     ("model", r"(model|architecture|arch|network|checkpoint)( ?(name|id|type|variant))?"),
-    ("label", r"config(uration)?|variant|name|setup|set-up|setting|method|approach|experiment|run|scenario|case|#|id|row|optimi[sz]ation|system|implementation"),
-    ("ignore", r"notes?|comments?|remarks?|description|verdict|conclusion|observations?|analysis|explanation|interpretation|timestamp|date|commit|link|seed|url"),
+    (
+        "label",
+        (
+            r"config(uration)?|variant|name|setup|set-up|setting|method|approach|experiment|run|scenario|case|#|"
+            r"id|row|optimi[sz]ation|system|implementation"
+        ),
+    ),
+    (
+        "ignore",
+        (
+            r"notes?|comments?|remarks?|description|verdict|conclusion|observations?|analysis|explanation|"
+            r"interpretation|timestamp|date|commit|link|seed|url"
+        ),
+    ),
     ("metric_name", r"metric( name)?|measure(ment)?|quantity|kpi|statistic"),
     ("value", r"values?|results?|score|measured|measured value|reading|number"),
     ("unit", r"units?"),
-)  # fmt: skip
+)
 _COMPILED_METRICS = tuple((name, re.compile(pattern)) for name, pattern in _METRICS)
 _COMPILED_FACTS = tuple((name, re.compile(rf"(?:{pattern})")) for name, pattern in _FACTS)
 _COMPILED_STATISTICS = tuple((name, re.compile(rf"(?<!\w)(?:{pattern})(?!\w)")) for name, pattern in _STATISTICS)
@@ -147,7 +234,8 @@ _RATES = {"tok/s": "tok_per_s", "1/s": "items_per_s", "FLOP/s": "achieved_flops_
 _KIND_ONLY = {"label", "ignore", "metric_name", "value", "unit"}
 PHASES = {
     "forward": "forward_s", "fwd": "forward_s", "forward pass": "forward_s", "backward": "backward_s",
-    "bwd": "backward_s", "backward pass": "backward_s", "optimizer": "optimizer_step_s", "optimiser": "optimizer_step_s",
+    "bwd": "backward_s", "backward pass": "backward_s",
+    "optimizer": "optimizer_step_s", "optimiser": "optimizer_step_s",
     "optimizer step": "optimizer_step_s", "optim": "optimizer_step_s", "opt": "optimizer_step_s",
     "step": "optimizer_step_s", "total": "train_step_s", "forward+backward": "train_step_s", "fwd+bwd": "train_step_s",
     "forward + backward": "train_step_s", "forward and backward": "train_step_s", "full step": "train_step_s",
@@ -172,7 +260,7 @@ def role_of(header: str) -> Role:
     statistic, rest = _statistic_taken(words)
     rest = re.sub(r"[()\[\]:]|\s+$|^\s+", " ", EXPECTED.sub(" ", rest)).strip(" ,-")
     rest = re.sub(r"\s+", " ", rest)
-    if _RATIO.search(words) and unit is None or words in ("×", "x"):
+    if (_RATIO.search(words) and unit is None) or words in ("×", "x"):
         return Role("ratio", rest, unit=unit, expected=expected, said=said)
     if unit is None or unit.base in ("count", "1", "bit", "B"):
         fact = _fact_of(rest, unit)
@@ -208,7 +296,9 @@ def metric_with_unit(name: str, unit: Unit | None) -> str | None:
     if unit is not None and name == "call_s" and unit.base in _RATES:
         return _RATES[unit.base]
     if unit is not None and name == "total":
-        return {"s": "total", "J": "energy_j", "W": "power_w", "tok/s": "tok_per_s", "B": "peak_rss_bytes"}.get(unit.base)
+        return {"s": "total", "J": "energy_j", "W": "power_w", "tok/s": "tok_per_s", "B": "peak_rss_bytes"}.get(
+            unit.base
+        )
     return name
 
 
@@ -233,7 +323,11 @@ def _unit_taken(text: str) -> tuple[str, Unit | None]:
     tail = re.fullmatch(r"(.+?)(?:,\s*|\s+in\s+|[\s_]|\s/\s|\s-\s)([^\s,_]{1,14}(?: per [a-z]+)?)", text)
     if tail:
         unit = unit_of(tail[2])
-        if unit is not None and unit.base != "count" and tail[2] not in ("t", "T", "h", "B", "G", "M", "b", "bits", "bit"):
+        if (
+            unit is not None
+            and unit.base != "count"
+            and tail[2] not in ("t", "T", "h", "B", "G", "M", "b", "bits", "bit")
+        ):
             return tail[1], unit
     whole = unit_of(text)
     if whole is not None and text.casefold() not in ("t", "h", "b", "g", "m", "k", "bits", "bit", "min", "x"):

@@ -56,6 +56,10 @@ def read(document: Document) -> tuple[FigureTable, ...]:
 def _with_next(line: str, following: str) -> str:
     """A copied report puts a number on the line after its name."""
     name = line.strip()
-    if name and not any(letter.isdigit() for letter in name) and re.fullmatch(r"\s*[\d.,]+\s*\S{0,3}\s*", following[:40]):
+    if (
+        name
+        and not any(letter.isdigit() for letter in name)
+        and re.fullmatch(r"\s*[\d.,]+\s*\S{0,3}\s*", following[:40])
+    ):
         return f"{name}: {following.strip()}"
     return name.replace("\t", " ")

@@ -1,0 +1,131 @@
+"""An audit as it is shown: findings together, marks of cells, what was not read. It computes no number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from assay.core.audit import AuditReport
+from assay.core.figures import Figure, FigureTable, labels
+from assay.core.records import Absent, Cell, Finding
+from assay.show import format as shown
+
+
+@dataclass(frozen=True)
+class Told:
+    """Findings of one check with one cause and one remedy, told together."""
+
+    check: str
+    severity: str
+    summaries: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    cause: str
+    remedy: str
+
+
+def told(findings: Sequence[Finding]) -> tuple[Told, ...]:
+    """Findings in their order, those that share check, cause and remedy as one."""
+    groups: dict[tuple[str, str, str, str], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.severity, finding.check, finding.cause, finding.remedy), []).append(finding)
+    return tuple(
+        Told(
+            check=check,
+            severity=severity,
+            summaries=tuple(dict.fromkeys(shown.one_line(each.summary) for each in group)),
+            cells=tuple(dict.fromkeys(cell for each in group for cell in each.cells)),
+            cause=shown.one_line(cause),
+            remedy=shown.one_line(remedy),
+        )
+        for (severity, check, cause, remedy), group in groups.items()
+    )
+
+
+def headline(report: AuditReport) -> str:
+    """`20 rows, 84 figures: 5 invalid, 7 suspect, 72 without a finding.`"""
+    counts = report.counts
+    files = ", ".join(shown.one_line(file.name) for file in report.files if not file.refused)
+    tables = f"{counts.get('tables', 0)} table{'' if counts.get('tables') == 1 else 's'}"
+    expected = counts.get("expected_tables", 0)
+    apart = f" (and {expected} of expected values, not judged)" if expected else ""
+    return (
+        f"{files}: {tables}{apart}, {counts.get('rows', 0)} rows, {counts.get('figures', 0)} figures: "
+        f"{counts.get('invalid', 0)} invalid, {counts.get('suspect', 0)} suspect, "
+        f"{counts.get('sound', 0)} without a finding."
+    )
+
+
+def unread_lines(report: AuditReport) -> tuple[str, ...]:
+    """What was not recognised, each with its table, and files that could not be read."""
+    lines = [f"{shown.one_line(file.name)}: {shown.one_line(file.refused)}" for file in report.files if file.refused]
+    several = len(report.tables) > 1
+    for table in report.tables:
+        place = f"{shown.one_line(table.title)}: " if several else ""
+        lines += [f"{place}{shown.one_line(line)}" for line in table.unread]
+    return tuple(lines)
+
+
+def recognised_lines(report: AuditReport) -> tuple[tuple[str, str], ...]:
+    """By table: what its columns were read as, and the facts beside it."""
+    return tuple(
+        (label or shown.one_line(table.title), shown.one_line("; ".join((*table.recognised, *fact_words(table)))))
+        for table, label in zip(report.tables, labels(report.tables), strict=True)
+    )
+
+
+def silent_lines(report: AuditReport) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """What is absent, with the checks that it would wake."""
+    by_reason: dict[str, list[str]] = {}
+    for line in report.not_checked:
+        check, _, reason = shown.one_line(line).partition(": ")
+        checks = by_reason.setdefault(reason, [])
+        if check not in checks:
+            checks.append(check)
+    ranked = sorted(by_reason.items(), key=lambda item: -len(item[1]))
+    return tuple((reason, tuple(checks)) for reason, checks in ranked)
+
+
+def marks_of(report: AuditReport) -> dict[Cell, tuple[str, tuple[int, ...]]]:
+    """By cell: the worst severity, and the numbers of the findings about it."""
+    order = ("ERR", "WARN", "INFO")
+    marks: dict[Cell, tuple[str, tuple[int, ...]]] = {}
+    for number, group in enumerate(told(report.findings), 1):
+        for cell in group.cells:
+            severity, numbers = marks.get(cell, (group.severity, ()))
+            worst = min(severity, group.severity, key=order.index)
+            marks[cell] = (worst, (*numbers, number))
+    return marks
+
+
+def number_as_written(figure: Figure) -> str:
+    """A figure as its source wrote it, otherwise in the unit that Assay shows."""
+    if figure.digits and figure.written:
+        spread = (
+            "" if isinstance(figure.std, Absent) or "±" in figure.written else f" ± {_plain(figure.metric, figure.std)}"
+        )
+        return f"{figure.written}{spread}" if not spread else f"{_plain(figure.metric, figure.value)}{spread}"
+    spread = "" if isinstance(figure.std, Absent) else f" ± {_plain(figure.metric, figure.std)}"
+    return f"{_plain(figure.metric, figure.value)}{spread}"
+
+
+def metrics_of(table: FigureTable) -> tuple[str, ...]:
+    """The metrics of a table in the order in which they first stand."""
+    return tuple(dict.fromkeys(figure.metric for figure in table.figures))
+
+
+def header_of(metric: str) -> str:
+    """Title and unit of a metric's column."""
+    unit = shown.scale_of(metric).unit
+    return f"{shown.title_of(metric)}{f' ({unit})' if unit else ''}"
+
+
+def fact_words(table: FigureTable) -> list[str]:
+    """The facts beside a table, and its hypotheses as such."""
+    words = [f"{name} {value}" for name, value in table.facts.items()]
+    return words + [
+        f"perhaps {name} {value} (a guess of the text, which no check uses)" for name, value in table.hypotheses.items()
+    ]
+
+
+def _plain(metric: str, value: float) -> str:
+    return shown.number(metric, value)
