@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from assay.core import records
+from assay.core import audit, figures, records
 from assay.core.records import Versioned
 
 GOLDEN = Path(__file__).parent
 STORED = {
     name.lower(): kind
-    for name, kind in inspect.getmembers(records, inspect.isclass)
+    for module in (records, figures, audit)
+    for name, kind in inspect.getmembers(module, inspect.isclass)
     if issubclass(kind, Versioned) and kind is not Versioned
 }
 CASES = [

@@ -71,6 +71,12 @@ PLANTED = (
         "import assay.judge.checks.noise",
         "assay.judge.checks.drift -> assay.judge.checks.noise",
     ),
+    (
+        "imports",
+        "judge/imports/notes.py",
+        "import assay.judge.imports.markdown",
+        "assay.judge.imports.notes -> assay.judge.imports.markdown",
+    ),
     ("engines", "run/measure/planted.py", "import onnxruntime", "assay.run.measure.planted -> onnxruntime"),
     ("acyclic", "keep/planted_one.py", "import assay.keep.planted_two", "assay.keep"),
     ("acyclic", "keep/planted_two.py", "import assay.keep.planted_one", "assay.keep"),
@@ -133,6 +139,7 @@ def test_each_contract_catches_its_violation(tmp_path: Path) -> None:
         ("models", [f"assay.build.models.{family}" for family in catalog.FAMILIES]),
         ("transforms", catalog.TRANSFORMS.values()),
         ("workloads", [module for module, _ in catalog.WORKLOADS.values()]),
+        ("imports", catalog.READERS.values()),
         ("checks", [f"assay.judge.checks.{check}" for check in CHECKS]),
     ],
 )

@@ -138,11 +138,10 @@ class _Columns:
         """The unit of a metric's column, and the metric that a vague word means with it."""
         unit = column.role.unit or self._cell_unit(column)
         name = column.role.name
-        if (unit is None and METRICS.get(name) is None) or (
-            unit is None and METRICS[name].unit in ("s", "B", "J", "W")
-        ):
-            unit = self._borrowed(name, columns)
-        settled = metric_with_unit(name, unit)
+        base = METRICS[name.partition("@")[0]].unit if name.partition("@")[0] in METRICS else ""
+        if unit is None:
+            unit = self._borrowed(base or ("s" if name in ("total", "prefill", "decode") else ""), columns)
+        settled = metric_with_unit(name, unit) if unit is not None or base not in ("s", "B", "J") else None
         if settled == "total":
             settled = self._total(columns)
         if settled in ("prefill", "decode", "rate", None) or (settled is not None and not fits(settled, unit)):
@@ -150,9 +149,8 @@ class _Columns:
             return
         column.role = replace(column.role, name=str(settled), unit=unit)
 
-    def _borrowed(self, name: str, columns: Sequence[Column]) -> Unit | None:
+    def _borrowed(self, base: str, columns: Sequence[Column]) -> Unit | None:
         """The unit of a column that names none: the map's, that of every like column, or the text's."""
-        base = METRICS[name].unit if name in METRICS else "s" if name in ("total", "prefill", "decode") else ""
         given = self._correction.default_unit(base)
         if given is not None:
             return given
@@ -181,12 +179,12 @@ class _Columns:
             if column.role.kind == "metric" and test and (test["pp"] or test["tg"]):
                 name = f"prefill {test['pp']}" if test["pp"] else f"decode 0+{test['tg']}"
                 column.role = replace(column.role, name=f"{column.role.name}@{name}")
-        seen: dict[tuple[str, str], list[Column]] = {}
+        seen: dict[tuple[str, str, bool], list[Column]] = {}
         for column in columns:
             if column.role.kind == "metric":
                 statistic = "value" if column.role.statistic == "mean" else column.role.statistic
-                seen.setdefault((column.role.name, statistic), []).append(column)
-        for (name, _), same in seen.items():
+                seen.setdefault((column.role.name, statistic, column.role.expected), []).append(column)
+        for (name, _, _), same in seen.items():
             if len(same) > 1 and "@" not in name:
                 for column in same:
                     apart = _distinct(column, same)

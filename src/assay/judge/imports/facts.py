@@ -53,6 +53,7 @@ HEDGE = re.compile(
     re.IGNORECASE,
 )
 
+_HEDGING = re.compile(r"\s+\b(probably|perhaps|maybe|possibly|presumably|likely)\b\s+", re.IGNORECASE)
 _N = r"(\d{1,3}(?:,\d{3})+|\d+)"
 _PROSE: tuple[tuple[str, str], ...] = (
     ("samples", (
@@ -169,7 +170,7 @@ def prose_facts(paragraphs: Iterable[str]) -> Stated:
     text = "\n".join(paragraphs)[:LIMIT_PROSE]
     for sentence in _SENTENCE.split(text):
         stated = guessed if HEDGE.search(sentence) else found
-        for name, value in _sentence_facts(plain_prose(sentence)):
+        for name, value in _sentence_facts(_HEDGING.sub(" ", plain_prose(sentence))):
             stated.setdefault(name, set()).add(value)
     facts = {name: next(iter(values)) for name, values in found.items() if len(values) == 1}
     hypotheses = {n: next(iter(v)) for n, v in guessed.items() if len(v) == 1 and n not in facts}
@@ -210,7 +211,7 @@ def _pair(sentence: str, known: Mapping[str, Scalar] | set[str]) -> list[tuple[s
     if not pair:
         return []
     role = role_of(pair[1])
-    if role.kind != "fact" or role.name in known or role.name in ("phase", "size", "status", "role", "mode"):
+    if role.kind != "fact" or role.name in known or role.name in ("phase", "size", "status", "role"):
         return []
     value = fact_value(role.name, pair[2].rstrip(". "))
     return [] if value is None or value == "" else [(role.name, value)]

@@ -27,7 +27,7 @@ def oriented(grid: Grid, decimal: Decimal, role_of: RoleOf) -> Grid:
     grid = _with_units_in_names(grid, role_of)
     roles = [role_of(cell.text) for cell in grid.header]
     names = grid.columns()[0]
-    if not any(role.kind in ("metric", "ratio") for role in roles[1:]) and _share(names, role_of, _MEASURES) >= _SHARE:
+    if not any(role.kind in _MEASURES for role in roles[1:]) and _share(names, role_of, _MEASURES) >= _SHARE:
         values = [place for place, role in enumerate(roles) if place and role.kind in ("value", "unknown", "label")]
         groups = [place for place, role in enumerate(roles) if place and role.kind == "fact"]
         several = len({cell.text for cell in names}) < len(names)

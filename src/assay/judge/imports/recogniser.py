@@ -29,7 +29,7 @@ _OUTCOME = re.compile(
 _FRACTIONS = frozenset({"accuracy", "top1_agreement", "mfu", "mbu", "utilisation", "acceptance_rate"})
 _CATEGORIES = (
     "model", "size", "dtype", "weight_bits", "compiled", "runtime", "device", "compute_units", "batch", "concurrency",
-    "prompt_tokens", "new_tokens", "context", "threads", "phase", "mode", "dataset", "stride", "role",
+    "prompt_tokens", "new_tokens", "context", "threads", "phase", "dataset", "stride", "role",
 )  # fmt: skip
 """Facts that tell rows apart, and so may name them."""
 _TIMES = frozenset({"s"})
@@ -101,7 +101,7 @@ class _Recogniser:
             if column.role.name == "parameters" and column.role.unit is not None and isinstance(value, int | float):
                 value = round(_float(cell.text, self._decimal) * column.role.unit.factor)
             facts[column.role.name] = value
-            if column.role.name in ("model", "phase", "mode"):
+            if column.role.name in ("model", "phase"):
                 facts = {**stated.label_facts(plain(cell.text)), **facts}
         phase = facts.get("phase")
         return facts | _tested(str(phase)) if phase is not None else facts
@@ -132,13 +132,13 @@ class _Recogniser:
     # ------------------------------------------------------------------------------------------ figures
 
     def _read_figures(self, columns: Sequence[Column], names: Sequence[str], rows: Sequence[FigureRow]) -> None:
-        groups: dict[str, dict[str, Column]] = {}
+        groups: dict[tuple[str, bool], dict[str, Column]] = {}
         for column in columns:
             header = self._grid.header[column.place].text
             if column.role.kind == "metric":
                 self._recognised.append(f"{column.role.said or header}: {_in_words(column.role)}")
                 key = "value" if column.role.statistic == "mean" else column.role.statistic
-                group = groups.setdefault(column.role.name, {})
+                group = groups.setdefault((column.role.name, column.role.expected), {})
                 if key in group:
                     self._unread.append(f"column {column.role.said!r}: {_in_words(column.role)} stands twice")
                 group.setdefault(key, column)
@@ -153,7 +153,7 @@ class _Recogniser:
                     else "not recognised"
                 )
                 self._unread.append(f"column {(column.role.said or header)!r}: {why}")
-        for metric, group in groups.items():
+        for (metric, _), group in groups.items():
             for place, name in enumerate(names):
                 self._figure(metric, group, place, name, rows[place].facts)
 

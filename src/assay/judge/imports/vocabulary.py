@@ -197,7 +197,6 @@ _FACTS: tuple[tuple[str, str], ...] = (
     ("vocab_size", r"vocab(ulary)?( size)?"),
     ("dataset", r"data ?set|task|benchmark|corpus|text|split"),
     ("phase", r"phase|stage|pass|operation|op|part|component|test"),
-    ("mode", r"mode"),
     ("size", r"(model )?size( name| label)?"),
     ("status", r"status|outcome|ok\??|success|state"),
     ("role", r"role"),
@@ -205,7 +204,7 @@ _FACTS: tuple[tuple[str, str], ...] = (
     (
         "label",
         (
-            r"config(uration)?|variant|name|setup|set-up|setting|method|approach|experiment|run|scenario|case|#|"
+            r"config(uration)?|mode|variant|name|setup|set-up|setting|method|approach|experiment|run|scenario|case|#|"
             r"id|row|optimi[sz]ation|system|implementation"
         ),
     ),
@@ -231,6 +230,10 @@ _PREFILL = {"s": "prefill_s", "tok/s": "prefill_tok_per_s"}
 _DECODE = {"s": "call_s@decode", "s/tok": "tpot_s", "tok/s": "decode_tok_per_s"}
 _OWN_UNITS = {"total": "s"}
 _RATES = {"tok/s": "tok_per_s", "1/s": "items_per_s", "FLOP/s": "achieved_flops_per_s"}
+_NO_UNITS = frozenset({"bits", "bit", "min"})
+"""Headers that mean something else than the unit of that name."""
+_NO_TAILS = frozenset({"t", "T", "h", "B", "G", "M", "b", "bits", "bit"})
+"""Last words of a header that are too short to be a unit without brackets."""
 _KIND_ONLY = {"label", "ignore", "metric_name", "value", "unit"}
 PHASES = {
     "forward": "forward_s", "fwd": "forward_s", "forward pass": "forward_s", "backward": "backward_s",
@@ -323,14 +326,10 @@ def _unit_taken(text: str) -> tuple[str, Unit | None]:
     tail = re.fullmatch(r"(.+?)(?:,\s*|\s+in\s+|[\s_]|\s/\s|\s-\s)([^\s,_]{1,14}(?: per [a-z]+)?)", text)
     if tail:
         unit = unit_of(tail[2])
-        if (
-            unit is not None
-            and unit.base != "count"
-            and tail[2] not in ("t", "T", "h", "B", "G", "M", "b", "bits", "bit")
-        ):
+        if unit is not None and unit.base != "count" and tail[2] not in _NO_TAILS:
             return tail[1], unit
     whole = unit_of(text)
-    if whole is not None and text.casefold() not in ("t", "h", "b", "g", "m", "k", "bits", "bit", "min", "x"):
+    if whole is not None and len(text) > 1 and text.casefold() not in _NO_UNITS:
         return text, whole
     return text, None
 
@@ -374,13 +373,13 @@ def _fact_of(words: str, unit: Unit | None) -> str | None:
 def _metric_of(words: str, unit: Unit | None) -> str | None:
     if re.fullmatch(r"(model |file |disk )?size", words) and unit is not None and unit.base == "B":
         return "weight_bytes"
+    if unit is not None and unit.base == "J" and "per token" in words:
+        return "energy_j@token"
     for name, pattern in _COMPILED_METRICS:
         if pattern.search(words):
             found = metric_with_unit(name, unit) if unit is not None else name
             if found is not None and fits(found, unit):
                 return found
-    if unit is not None and unit.base == "J" and "per token" in words:
-        return "energy_j@token"
     if unit is not None and unit.base in _BY_UNIT and (not words or unit_of(words) == unit):
         return _BY_UNIT[unit.base]
     return None
