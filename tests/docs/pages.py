@@ -9,12 +9,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _FENCE = re.compile(r"^(?P<fence>```+)(?P<language>[a-z-]*)\n(?P<body>.*?)^(?P=fence)$", re.MULTILINE | re.DOTALL)
-_REMARK = re.compile(r"<!--\s*(slow|not run)\b[^>]*-->\s*\Z")
+_REMARK = re.compile(r"<!--\s*(slow|not run|exit \d)\b[^>]*-->\s*\Z")
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command of a page. `remark` is `slow`, `not run` (it names a file that only a reader has), or empty."""
+    """One command of a page. `remark` is `slow`, `not run` (a file that only a reader has), `exit 1`, or empty."""
 
     page: str
     line: int

@@ -130,7 +130,7 @@ def _examples(remark: str) -> list[Any]:
     return [e for page in PAGES if _is_ours(page) for e in _pages.examples_of(page, "python") if e.remark == remark]
 
 
-def _run(folder: Path, what: str, *arguments: str) -> None:
+def _run(folder: Path, what: str, *arguments: str, status: int = 0) -> None:
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
@@ -140,7 +140,7 @@ def _run(folder: Path, what: str, *arguments: str) -> None:
         encoding="utf-8",
         check=False,
     )
-    assert done.returncode == 0, f"{what} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == status, f"{what} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
 
 
 @pytest.fixture
@@ -154,6 +154,12 @@ def folder(tmp_path: Path) -> Path:
 def test_the_quick_commands_of_a_page_run(page: Path, folder: Path) -> None:
     for command in _commands(page, {""}):
         _run(folder, str(command), "-m", "assay", *command.words[1:])
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if _commands(page, {"exit 1"})], ids=_id)
+def test_the_commands_that_end_with_status_1_do(page: Path, folder: Path) -> None:
+    for command in _commands(page, {"exit 1"}):
+        _run(folder, str(command), "-m", "assay", *command.words[1:], status=1)
 
 
 @pytest.mark.slow

@@ -74,15 +74,33 @@ def recognised_lines(report: AuditReport) -> tuple[tuple[str, str], ...]:
 
 
 def silent_lines(report: AuditReport) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """What is absent, with the checks that it would wake."""
-    by_reason: dict[str, list[str]] = {}
+    """What is absent, with the checks that it would wake; what is absent of many rows is one line."""
+    checks: dict[str, list[str]] = {}
+    rows: dict[str, set[str]] = {}
+    places = _places(report)
     for line in report.not_checked:
         check, _, reason = shown.one_line(line).partition(": ")
-        checks = by_reason.setdefault(reason, [])
-        if check not in checks:
-            checks.append(check)
-    ranked = sorted(by_reason.items(), key=lambda item: -len(item[1]))
-    return tuple((reason, tuple(checks)) for reason, checks in ranked)
+        place = next((place for place in places if place in reason), "")
+        reason = reason.replace(place, "") if place else reason
+        named = checks.setdefault(reason, [])
+        if check not in named:
+            named.append(check)
+        rows.setdefault(reason, set()).add(place)
+    ranked = sorted(checks.items(), key=lambda item: (-len(item[1]), -len(rows[item[0]])))
+    return tuple(
+        (f"{reason} [{len(rows[reason])} rows]" if len(rows[reason]) > 1 else reason, tuple(named))
+        for reason, named in ranked
+    )
+
+
+def _places(report: AuditReport) -> list[str]:
+    """How reasons name a row, the longest first: ` of S (No warm-up)`, ` of S`."""
+    found: set[str] = set()
+    for table, label in zip(report.tables, labels(report.tables), strict=True):
+        for row in table.rows:
+            name = shown.one_line(row.name)
+            found |= {f" of {name}", f" of {name} ({shown.one_line(label)})"}
+    return sorted(found, key=len, reverse=True)
 
 
 def marks_of(report: AuditReport) -> dict[Cell, tuple[str, tuple[int, ...]]]:

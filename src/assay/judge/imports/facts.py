@@ -53,6 +53,11 @@ HEDGE = re.compile(
     re.IGNORECASE,
 )
 
+_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_COUNTED = re.compile(
+    rf"\b(?:{'|'.join(_NUMBERS)})\b(?=\s+(?:\w+\s+)?(?:warm|runs?\b|iterations?\b|samples?\b|trials?\b|repeats?\b))",
+    re.IGNORECASE,
+)
 _HEDGING = re.compile(r"\s+\b(probably|perhaps|maybe|possibly|presumably|likely)\b\s+", re.IGNORECASE)
 _N = r"(\d{1,3}(?:,\d{3})+|\d+)"
 _PROSE: tuple[tuple[str, str], ...] = (
@@ -183,7 +188,8 @@ def prose_facts(paragraphs: Iterable[str]) -> Stated:
 
 
 def plain_prose(text: str) -> str:
-    """Prose without emphasis."""
+    """Prose without emphasis, with counts in digits."""
+    text = _COUNTED.sub(lambda word: str(_NUMBERS.index(word[0].casefold())), text)
     return re.sub(r"[*`_]{1,3}(?=\w)|(?<=\w)[*`]{1,3}|(?<=[\w:])\*{1,3}", "", text)
 
 
@@ -213,5 +219,8 @@ def _pair(sentence: str, known: Mapping[str, Scalar] | set[str]) -> list[tuple[s
     role = role_of(pair[1])
     if role.kind != "fact" or role.name in known or role.name in ("phase", "size", "status", "role"):
         return []
-    value = fact_value(role.name, pair[2].rstrip(". "))
+    written = pair[2].rstrip(". ")
+    if role.name in ("model", "device", "runtime"):
+        written = re.split(r"\s+(?:on|with|at|in|using|from)\s", written)[0]
+    value = fact_value(role.name, written)
     return [] if value is None or value == "" else [(role.name, value)]

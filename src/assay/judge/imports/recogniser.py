@@ -62,7 +62,7 @@ class _Recogniser:
         self._recognised = [*grid.notes, *(["a comma stands before fractions"] if decimal == "," else [])]
         self._figures: list[tuple[Figure, bool]] = []
         self._ratios: list[PrintedRatio] = []
-        prose = stated.prose_facts(grid.prose)
+        prose = stated.prose_facts((*grid.headings, *grid.prose))
         self._unread += prose.unclear
         self._prose = prose
 
