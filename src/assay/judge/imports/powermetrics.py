@@ -38,6 +38,9 @@ def read(document: Document) -> tuple[FigureTable, ...]:
     elapsed = [float(found) / 1e3 for found in _SAMPLE.findall(document.text)]
     builder = Builder(document.stem, document.name)
     for unit, values in powers.items():
+        if not any(values):
+            builder.unread(f"{unit} power: 0 in every sample; the unit was idle, or the model does not cover it")
+            continue
         row = builder.row(f"{unit} power", {"machine": machine, "compute_units": unit, "window_s": sum(elapsed) or None,
                                             "energy_kind": "vendor_model"})  # fmt: skip
         if row is None:

@@ -72,7 +72,6 @@ def _serve(builder: Builder, row: str, entry: Mapping[str, Any]) -> None:
         )  # fmt: skip
     builder.figure(row, "items_per_s", number(entry, "request_throughput"), where="request_throughput")
     builder.figure(row, "tok_per_s@output", number(entry, "output_throughput"), where="output_throughput")
-    builder.figure(row, "end_to_end_s@whole benchmark", number(entry, "duration"), where="duration")
 
 
 def _latency(builder: Builder, row: str, entry: Mapping[str, Any]) -> None:
@@ -86,7 +85,6 @@ def _latency(builder: Builder, row: str, entry: Mapping[str, Any]) -> None:
 def _throughput(builder: Builder, row: str, entry: Mapping[str, Any]) -> None:
     builder.figure(row, "items_per_s", number(entry, "requests_per_second"), where="requests_per_second")
     builder.figure(row, "tok_per_s@input and output", number(entry, "tokens_per_second"), where="tokens_per_second")
-    builder.figure(row, "end_to_end_s@whole benchmark", number(entry, "elapsed_time"), where="elapsed_time")
 
 
 _READ = {"serve": _serve, "latency": _latency, "throughput": _throughput}
@@ -95,9 +93,9 @@ _READ = {"serve": _serve, "latency": _latency, "throughput": _throughput}
 def _facts(entry: Mapping[str, Any]) -> dict[str, Scalar | None]:
     completed = number(entry, "completed")
     facts: dict[str, Scalar | None] = {"model": text(entry, "model_id"), "runtime": text(entry, "backend") or "vllm"}
-    for name, key in (("concurrency", "max_concurrency"),):
-        value = number(entry, key)
-        facts[name] = None if value is None else int(value)
+    concurrency = number(entry, "max_concurrency")
+    facts["concurrency"] = None if concurrency is None else int(concurrency)
+    facts["duration_s"] = number(entry, "duration") or number(entry, "elapsed_time")
     for name, key in (("prompt_tokens", "total_input_tokens"), ("new_tokens", "total_output_tokens")):
         total = number(entry, key)
         if total is not None and completed and total % completed == 0:
