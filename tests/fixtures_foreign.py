@@ -314,7 +314,6 @@ CASES: list[tuple[str, str, str, Wanted]] = [
         "powermetrics",
         "pm.txt",
         POWERMETRICS,
-        {("GPU power", "power_w"): 5.2, ("Combined power", "power_w"): 6.3, ("ANE power", "power_w"): 0.0},
     ),
     (
         "notes",
