@@ -314,6 +314,7 @@ CASES: list[tuple[str, str, str, Wanted]] = [
         "powermetrics",
         "pm.txt",
         POWERMETRICS,
+        {("GPU power", "power_w"): 5.2, ("Combined power", "power_w"): 6.3},
     ),
     (
         "notes",
