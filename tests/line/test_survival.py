@@ -72,7 +72,7 @@ def test_three_kills(tiny_study, tmp_path):
 
 @pytest.mark.slow
 def test_a_hundred_kills(tiny_study, tmp_path):
-    tiny_study["measure"] |= {"max_rounds": 40, "min_rounds": 40}
+    tiny_study["measure"] |= {"max_rounds": 40, "min_rounds": 40, "budget_s": 3600}
     final = _survive(tiny_study, tmp_path, kills=100, seed=2, longest_s=14.0)
     assert len(final) == 40
     with sqlite3.connect(tmp_path / "store" / "store.db") as database:
