@@ -321,9 +321,9 @@ CASES: list[tuple[str, str, str, Wanted]] = [
         "n.txt",
         NOTES,
         {
-            ("ComputeUnit.All", "operations_gpu"): 975,
-            ("ComputeUnit.All", "call_s"): 0.283,
-            ("ComputeUnit.CPUOnly", "load_s"): 0.2,
+            ("All", "operations_gpu"): 975,
+            ("All", "call_s"): 0.283,
+            ("CPUOnly", "load_s"): 0.2,
         },
     ),
     (

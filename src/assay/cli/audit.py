@@ -22,6 +22,7 @@ _FORMATS = ("table", "json", "markdown", "html")
 @click.option("--model", help="The model, such as gpt2 or smollm2-135m.")
 @click.option("--samples", type=click.IntRange(1), help="Timed calls behind every mean.")
 @click.option("--context", type=click.IntRange(1), help="Tokens of the window in which quality was scored.")
+@click.option("--dataset", help="Text or task that quality was scored on, such as wikitext-2.")
 @click.option("--batch", type=click.IntRange(1), help="Sequences side by side.")
 @click.option("--shape", "shapes", multiple=True, help="Shape of a size: S=12x768x3072,gated (layers, width, MLP).")
 @click.option("--fact", "facts", multiple=True, metavar="KEY=VALUE", help="Any other fact of the set-up; repeatable.")
@@ -35,8 +36,8 @@ _FORMATS = ("table", "json", "markdown", "html")
               help="Also keep the audit in a file: .json, .md or .html.")  # fmt: skip
 def audit(
     files: tuple[Path, ...], device: str | None, model: str | None, samples: int | None, context: int | None,
-    batch: int | None, shapes: tuple[str, ...], facts: tuple[str, ...], units: tuple[str, ...], map_: Path | None,
-    policy: Path | None, format_: str, output: Path | None,
+    dataset: str | None, batch: int | None, shapes: tuple[str, ...], facts: tuple[str, ...],
+    units: tuple[str, ...], map_: Path | None, policy: Path | None, format_: str, output: Path | None,
 ) -> None:  # fmt: skip
     """Say which numbers of a result not to believe, and why; the result may be anybody's.
 
@@ -52,7 +53,7 @@ def audit(
     if units:
         correction = correction.with_units(units)
     given: dict[str, Scalar | None] = {
-        "device": device, "model": model, "samples": samples, "context": context, "batch": batch,
+        "device": device, "model": model, "samples": samples, "context": context, "dataset": dataset, "batch": batch,
         "shape": shapes or None, **_facts(facts),
     }  # fmt: skip
     kind = _kind(output) if output else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -32,14 +33,30 @@ def doctor(store: Path, /, measure: bool, format_: str) -> None:
 @click.command()
 @click.argument("study", required=False)
 @click.option("--format", "format_", type=click.Choice((*RESULT_FORMATS, "html")), default="table", show_default=True)
+@click.option(
+    "--for",
+    "purpose",
+    type=click.Choice(("paper", "readme", "issue")),
+    help="Text and a table for this, in Markdown: no claim rests on a number that failed a check.",
+)
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A file instead of standard output.")
 @click.pass_obj
-def report(store: Path, /, study: str | None, format_: str, output: Path | None) -> None:
+def report(
+    store: Path, /, study: str | None, format_: str, purpose: Literal["paper", "readme", "issue"] | None,
+    output: Path | None,
+) -> None:  # fmt: skip
     """Show what is stored: the newest, or that of a study by its name or digest, or of two programs by its digest."""
     from assay import api
     from assay.show.render import write_text
 
-    text = rendered(api.stored(store, study), format_, store, colour=output is None and sys.stdout.isatty())
+    if purpose is not None:
+        from assay.show.prose import render_prose
+
+        if format_ not in ("table", "markdown"):
+            raise click.UsageError(f"--for writes Markdown; --format {format_} does not go with it.")
+        text = render_prose(api.stored_result(store, study), purpose)
+    else:
+        text = rendered(api.stored(store, study), format_, store, colour=output is None and sys.stdout.isatty())
     if output is None:
         click.echo(text)
     else:

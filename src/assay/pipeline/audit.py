@@ -15,6 +15,7 @@ from assay.judge.audit import audit_tables
 from assay.judge.checks.policy import CheckPolicy
 from assay.judge.imports.correction import NOTHING, Correction
 from assay.judge.imports.document import LIMIT_BYTES, Document, Grid, document
+from assay.judge.imports.phrases import with_placement
 from assay.judge.imports.recogniser import recognise
 
 _ALSO = frozenset({"markdown"})
@@ -84,7 +85,7 @@ def read(source: Document, correction: Correction = NOTHING) -> tuple[tuple[str,
             for reading in reader.read(source)
             for table in (recognise(reading, source.name, correction) if isinstance(reading, Grid) else (reading,))
         ]
-        tables += found
+        tables += [with_placement(table) for table in found]
         if any(map(_says_something, found)):
             names.append(reader.NAME)
     if not names:

@@ -19,7 +19,15 @@ WHOLE = frozenset(
     {"samples", "warmup", "batch", "concurrency", "new_tokens", "prompt_tokens", "context", "stride", "threads",
      "parameters", "layers", "hidden_size", "intermediate_size", "heads", "kv_heads", "head_dim", "vocab_size", "ddof"}
 )  # fmt: skip
-FLAGS = frozenset({"compiled", "gated_mlp", "tf32"})
+FLAGS = frozenset(
+    {"compiled", "gated_mlp", "tf32", "autocast", "speculative", "random_weights", "rejected_draft_changed_cache",
+     "planted_fault_found", "tied"}
+)  # fmt: skip
+TEXTS = frozenset(
+    {"model", "family", "size", "shape", "role", "requested_device", "requested_dtype", "runtime", "device",
+     "compute_units", "dataset", "phase", "energy_kind", "calibration_source", "bundle", "status"}
+)  # fmt: skip
+"""Facts that stay texts, even where they are written in digits."""
 _YES = re.compile(
     r"^(yes|y|true|on|1|enabled|compiled|with|✓|✔|✅|☑|max-autotune|reduce-overhead|default|inductor|jit)",
     re.IGNORECASE,
@@ -138,7 +146,8 @@ def fact_value(name: str, text: str, decimal: Decimal = ".") -> Scalar | None:
         return number.value if number and 0 < number.value <= 64 else None
     if name == "dtype":
         return dtype_in(said) or (said if said else None)
-    return said or None
+    number = number_in(said, decimal) if name not in TEXTS else None
+    return said or None if number is None or number.is_range else number.value
 
 
 def dtype_in(text: str) -> str | None:

@@ -62,9 +62,11 @@ def _table(document: Document, title: str, lines: list[tuple[int, str]], prose: 
         if parts is None:
             continue
         label, items = parts
+        units = _UNITS.fullmatch(label)
+        label = units[1] if units else label
         names[label] = names.get(label, 0) + 1
         name = label if names[label] == 1 else f"{label} ({names[label]})"
-        rows.append(FigureRow(name=name, facts=_facts(label)))
+        rows.append(FigureRow(name=name, facts=_facts(parts[0])))
         for item in items:
             found = statement(item)
             if found is None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from assay.core.figures import FigureTable
 from assay.core.metrics import METRICS
+from assay.core.records import Scalar
 from assay.judge.imports.numbers import number_in, plain
 from assay.judge.imports.units import from_base
 from assay.judge.imports.vocabulary import metric_with_unit, role_of, words_of
@@ -33,6 +35,20 @@ class Statement(NamedTuple):
     std: float | None
     digits: int
     written: str
+
+
+def with_placement(table: FigureTable) -> FigureTable:
+    """The table with its counts of operations as facts of their rows too, which is where checks look for them."""
+    counts: dict[str, dict[str, Scalar]] = {}
+    for figure in table.figures:
+        unit = figure.metric.removeprefix("operations_")
+        if unit != figure.metric:
+            counts.setdefault(figure.row, {})[f"{unit}_ops"] = round(figure.value)
+    rows = tuple(
+        row.model_copy(update={"facts": {**row.facts, **counts[row.name]}}) if row.name in counts else row
+        for row in table.rows
+    )
+    return table.model_copy(update={"rows": rows}) if counts else table
 
 
 def statement(text: str) -> Statement | None:

@@ -171,6 +171,8 @@ _FACTS: tuple[tuple[str, str], ...] = (
     ("threads", r"(cpu )?threads|n threads|num threads"),
     ("compiled", r"(torch )?compiled?|torch\.compile|jit|compilation\?|compile mode"),
     ("weight_bits", r"(weight )?bits|wbits|w bits"),
+    ("power_limit_w", r"tdp|power limit|board (power|limit)"),
+    ("idle_w", r"idle( power)?"),
     (
         "dtype",
         (
@@ -265,7 +267,7 @@ def role_of(header: str) -> Role:
     rest = re.sub(r"\s+", " ", rest)
     if (_RATIO.search(words) and unit is None) or words in ("×", "x"):
         return Role("ratio", rest, unit=unit, expected=expected, said=said)
-    if unit is None or unit.base in ("count", "1", "bit", "B"):
+    if unit is None or unit.base in ("count", "1", "bit", "B", "W"):
         fact = _fact_of(rest, unit)
         if fact is not None and statistic == "value" and not (expected and fact == "value"):
             return Role(fact if fact in _KIND_ONLY else "fact", fact, unit=unit, said=said)  # type: ignore[arg-type]
@@ -365,6 +367,8 @@ def _fact_of(words: str, unit: Unit | None) -> str | None:
             if name == "size" and unit is not None and unit.base == "B":
                 return None
             if unit is not None and unit.base == "B" and name != "parameters":
+                return None
+            if unit is not None and unit.base == "W" and name not in ("power_limit_w", "idle_w"):
                 return None
             return name
     return None
