@@ -16,7 +16,7 @@ from assay.show.view import view_of
 from fixtures_result import make_result
 
 COMPARATIVES = re.compile(
-    r"\b(better|worse|equivalent|faster|slower|smaller|larger|higher|lower|improve\w*|best|wins?|outperform\w*)\b"
+    r"\b(better|worse|equivalent|faster|slower|smaller|larger|higher|lower|improve\w*|best|wins?)\b"
 )
 
 
