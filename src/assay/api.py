@@ -24,6 +24,9 @@ from assay.pipeline.prediction import plan_study
 from assay.pipeline.results import judge
 from assay.pipeline.short_form import transforms_of, variant_of
 from assay.pipeline.study_run import Evidence, Progress, StudyRun
+from assay.run import runner_check
+from assay.run.runner_check import RunnerAnswer
+from assay.run.runtimes.runner import model_of
 from assay.run.workloads.call import Program
 from assay.worker import find_or_build
 
@@ -325,7 +328,7 @@ def load(
     """
     wanted = variant_of(variant) if isinstance(variant, str) else variant
     engine = catalog.runtime(runtime)
-    target = Target(runtime=runtime, format=catalog.RUNTIMES[runtime].format, threads=threads)
+    target = Target(runtime=runtime, format=catalog.runtime_entry(runtime).format, threads=threads)
     artifact_directory, checkpoint = build(model, wanted.transforms, target.format, store, adapter)
     artifact = catalog.exporter(target.format).read_artifact(artifact_directory)
     session = engine.open_session(
@@ -381,6 +384,34 @@ def build_to(
         shutil.copytree(directory, output, dirs_exist_ok=True)
     artifact: Artifact = catalog.exporter(format_name).read_artifact(output)
     return artifact
+
+
+def check_runner(
+    address: str,
+    model: str | None = None,
+    variant: str = "fp32",
+    *,
+    patience_s: float = 60.0,
+    store: Path = DEFAULT_STORE,
+) -> tuple[RunnerAnswer, ...]:
+    """The contract test of a runner of one's own (docs/runner.md): what each check found.
+
+    Args:
+        address: a command, or `host:port`.
+        model: a model whose artifact the runner is to open; without one it has weights of its own.
+        variant: the artifact's short form.
+        patience_s: longest wait for one answer, a load included.
+        store: where artifacts are kept.
+
+    Raises:
+        AssayError: the command cannot be read, or the model not be built.
+    """
+    if model is None:
+        return runner_check.check_runner(address, patience_s=patience_s)
+    directory, _ = build(model, transforms_of(variant), "torch", store)
+    contract = catalog.exporter("torch").read_artifact(directory).contract
+    capacity = min(runner_check.CAPACITY, contract.context_length)
+    return runner_check.check_runner(address, model_of(directory, "torch"), capacity, patience_s)
 
 
 def stored_result(store: Path, study: str | None = None) -> Result:
@@ -446,6 +477,7 @@ __all__ = [
     "build",
     "build_to",
     "ceilings_of",
+    "check_runner",
     "compare",
     "compare_commands",
     "comparison_study",

@@ -23,6 +23,7 @@ from assay.core.errors import (
     TransformError,
 )
 from assay.core.records import TransformSpec, Workload
+from assay.run.session import gives_logits
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,11 @@ class RuntimeEntry:
 
     module: str
     format: str
-    package: str
-    extra: str
+    package: str = ""
+    """Empty where the adapter needs none of its own."""
+    extra: str = ""
+    argument: str = ""
+    """What a study writes behind the name and a colon, in words; empty where the name is enough."""
 
 
 MODELS = MappingProxyType(
@@ -82,7 +86,12 @@ TRANSFORMS = MappingProxyType(
 
 EXPORTERS = MappingProxyType({"torch": "assay.build.exporters.torch"})
 
-RUNTIMES = MappingProxyType({"torch": RuntimeEntry("assay.run.runtimes.torch_eager", "torch", "torch", "torch")})
+RUNTIMES = MappingProxyType(
+    {
+        "torch": RuntimeEntry("assay.run.runtimes.torch_eager", "torch", "torch", "torch"),
+        "runner": RuntimeEntry("assay.run.runtimes.runner", "torch", argument="COMMAND or HOST:PORT"),
+    }
+)
 
 WORKLOADS = MappingProxyType(
     {
@@ -104,6 +113,17 @@ READERS = MappingProxyType(
     }
 )  # fmt: skip
 """Asked in this order whether they recognise results that Assay did not make."""
+
+
+OWN_LOOP = MappingProxyType(
+    {
+        "load": ("assay.run.workloads.own_loop", "LoadDriver"),
+        "prefill": ("assay.run.workloads.own_loop", "PrefillDriver"),
+        "decode": ("assay.run.workloads.own_loop", "DecodeDriver"),
+        "generate": ("assay.run.workloads.own_loop", "GenerateDriver"),
+    }
+)
+"""The same workloads on an engine that owns its loop."""
 
 
 def lookup(table: Iterable[str], name: str, what: str) -> str:
@@ -132,21 +152,38 @@ def exporter(format_name: str) -> ModuleType:
     return importlib.import_module(EXPORTERS[lookup(EXPORTERS, format_name, "format")])
 
 
+def runtime_entry(name: str) -> RuntimeEntry:
+    """The entry of a runtime as a study writes it: `torch`, or with its argument, `runner:COMMAND`.
+
+    Raises:
+        InputError: there is none of that name, its argument is missing, or it takes none.
+    """
+    kind, colon, argument = name.partition(":")
+    entry = RUNTIMES[lookup(RUNTIMES, kind, "runtime")]
+    if entry.argument and not argument.strip():
+        raise InputError(f"The runtime {name!r} was asked for", "it names no engine", f"Write {kind}:{entry.argument}")
+    if colon and not entry.argument:
+        raise InputError(f"The runtime {name!r} was asked for", f"{kind} takes no argument", f"Write {kind}")
+    return entry
+
+
 def runtime(name: str) -> ModuleType:
-    """The module of a runtime's adapter.
+    """The module of a runtime's adapter; an argument behind a colon is allowed, and not looked at.
 
     Raises:
         MissingDependencyError: its package is not installed.
     """
-    entry = RUNTIMES[lookup(RUNTIMES, name, "runtime")]
-    require(entry.package, entry.extra, f"The runtime {name!r} was asked for")
+    kind = name.partition(":")[0]
+    entry = RUNTIMES[lookup(RUNTIMES, kind, "runtime")]
+    require(entry.package, entry.extra, f"The runtime {kind!r} was asked for")
     return importlib.import_module(entry.module)
 
 
-def driver(session: Any, workload: Workload, token_ids: Sequence[int]) -> Any:
-    """A driver of a workload on a session (`run.workloads.driver.Driver`)."""
-    module, class_name = WORKLOADS[lookup(WORKLOADS, workload.kind, "workload")]
-    return getattr(importlib.import_module(module), class_name)(session, workload, token_ids)
+def driver(engine: Any, workload: Workload, token_ids: Sequence[int]) -> Any:
+    """A driver of a workload on a session or a generator (`run.workloads.driver.Driver`)."""
+    lookup(WORKLOADS, workload.kind, "workload")
+    module, class_name = (WORKLOADS if gives_logits(engine) else OWN_LOOP)[workload.kind]
+    return getattr(importlib.import_module(module), class_name)(engine, workload, token_ids)
 
 
 def readers() -> Iterator[Any]:
@@ -156,8 +193,8 @@ def readers() -> Iterator[Any]:
 
 
 def require(package: str, extra: str, asked: str) -> None:
-    """Raise MissingDependencyError where `package` cannot be found; nothing is imported."""
-    if importlib.util.find_spec(package) is None:
+    """Raise MissingDependencyError where `package` (if any) cannot be found; nothing is imported."""
+    if package and importlib.util.find_spec(package) is None:
         raise MissingDependencyError(asked, package, extra)
 
 

@@ -27,6 +27,7 @@ from assay import catalog
 from assay.core.canonical import digest
 from assay.core.errors import (
     AssayError,
+    EngineError,
     InputError,
     MissingDependencyError,
     StoreError,
@@ -37,12 +38,12 @@ from assay.core.errors import (
 from assay.core.records import Absent, Decoding, Estimate, Target, TransformSpec, Workload
 from assay.keep.artifacts import ArtifactCache
 from assay.run.measure.environment import package_versions
-from assay.run.measure.memory import MemoryMeter
-from assay.run.session import Trainable
+from assay.run.measure.memory import MemoryMeter, no_memory
+from assay.run.session import Trainable, gives_logits
 from assay.run.texts import load_text
 
 if TYPE_CHECKING:
-    from assay.run.session import Session
+    from assay.run.session import Generator, Session
 
 Reply = dict[str, Any]
 
@@ -64,7 +65,7 @@ class Worker:
     def __init__(self) -> None:
         self._memory = MemoryMeter()
         self._checkpoint: tuple[tuple[str, str], Any] | None = None
-        self._session: Session | None = None
+        self._session: Session | Generator | None = None
         self._drivers: dict[str, Any] = {}
         self._tokens: list[int] = []
         self._device = "cpu"
@@ -172,7 +173,10 @@ class Worker:
 
     def do_open(self, directory: str, target: dict[str, Any], decoding: dict[str, Any], capacity: int, batch: int,
                 tokens: str) -> Reply:  # fmt: skip
-        """Load an artifact into a session. Answers with the seconds and the memory that took."""
+        """Load an artifact into a session, or reach an engine that owns its loop. Answers with the seconds that took.
+
+        `load_s` is left out where nothing was loaded, since the engine was running already.
+        """
         self._tokens = json.loads(Path(tokens).read_text()) if tokens else []
         asked = Target.model_validate_json(json.dumps(target))
         runtime = catalog.runtime(asked.runtime)
@@ -182,10 +186,12 @@ class Worker:
         self._session = runtime.open_session(
             Path(directory), asked, Decoding.model_validate_json(json.dumps(decoding)), capacity=capacity, batch=batch
         )
-        self._session.sync()
+        if gives_logits(self._session):
+            self._session.sync()
         load_s = time.perf_counter() - started
         self._memory.loaded()
-        return {"load_s": load_s, "facts": dict(self._session.facts)}
+        timed = gives_logits(self._session) or self._session.loaded_here
+        return {**({"load_s": load_s} if timed else {}), "facts": dict(self._session.facts)}
 
     def do_first_call(self, workload: dict[str, Any]) -> Reply:
         """The first call of a workload after the load: compilation, allocation and page faults are inside."""
@@ -198,10 +204,11 @@ class Worker:
         driver = self._driver(workload)
         cpu, wall = time.process_time(), time.perf_counter()
         timed = driver.block(calls)
+        cpu_s = time.process_time() - cpu
         return {
             "started_s": [start for start, _ in timed],
             "seconds": [duration for _, duration in timed],
-            "cpu_s": time.process_time() - cpu,
+            **({} if self._elsewhere else {"cpu_s": cpu_s}),
             "wall_s": time.perf_counter() - wall,
             "metric": driver.metric,
             "phases": driver.phases if isinstance(driver, _Phased) else {},
@@ -209,8 +216,12 @@ class Worker:
 
     def do_facts(self) -> Reply:
         """Memory and facts as they are now."""
-        session = self._open_session()
-        memory = self._memory.finish(kv_cache_bytes=float(session.kv_cache_bytes), device=self._device)
+        session = self._open_engine()
+        kv_cache_bytes = float(session.kv_cache_bytes) if gives_logits(session) else session.kv_cache_bytes
+        if self._elsewhere:
+            memory = no_memory(self._elsewhere, kv_cache_bytes)
+        else:
+            memory = self._memory.finish(kv_cache_bytes=kv_cache_bytes, device=self._device)
         training = session.training_bytes if isinstance(session, Trainable) else {}
         sizes = {name: float(size) for name, size in training.items()}
         return {"facts": dict(session.facts), "memory": memory.model_copy(update=sizes).model_dump(mode="json")}
@@ -218,25 +229,36 @@ class Worker:
     def _driver(self, workload: dict[str, Any]) -> Any:
         record = Workload.model_validate_json(json.dumps(workload))
         if record.name not in self._drivers:
-            self._drivers[record.name] = catalog.driver(self._open_session(), record, self._tokens)
+            self._drivers[record.name] = catalog.driver(self._open_engine(), record, self._tokens)
         return self._drivers[record.name]
 
-    def _open_session(self) -> Session:
+    def _open_engine(self) -> Session | Generator:
         if self._session is None:
             raise UnsupportedError("A measurement was asked for", "no artifact is open", "Open one first")
         return self._session
+
+    @property
+    def _elsewhere(self) -> str:
+        """Why this process's memory and CPU time say nothing of the engine; empty where they do."""
+        engine = self._open_engine()
+        return "" if gives_logits(engine) else engine.elsewhere
 
     # ------------------------------------------------------------------------------------------------ quality
 
     def do_quality(self, context: int, at_least: int, reference: str, is_reference: bool, has_text: bool) -> Reply:
         """Score the text; the reference writes its log-probabilities to `reference`, a variant reads them there."""
         quality = importlib.import_module("assay.run.measure.quality")
-        session = self._open_session()
+        parity = importlib.import_module("assay.run.measure.greedy_parity")
+        engine = self._open_engine()
+        beside = parity.beside(Path(reference))
+        if not gives_logits(engine):
+            return self._quality_by_tokens(engine, beside, is_reference)
         cut = quality.windows(self._tokens, context, at_least)
         if is_reference:
-            metrics = quality.write_reference(session, cut, Path(reference))
+            metrics = quality.write_reference(engine, cut, Path(reference))
+            parity.write(parity.reference_of(engine, self._tokens), beside)
         else:
-            metrics = quality.measure_quality(session, cut, Path(reference))
+            metrics = quality.measure_quality(engine, cut, Path(reference))
         if not has_text:
             reason = Absent(reason="the tokens are random: the model has no tokenizer")
             metrics = {name: reason if name in _NEEDS_TEXT else value for name, value in metrics.items()}
@@ -246,12 +268,35 @@ class Worker:
             "recipe": quality.recipe(cut, context),
         }
 
+    def _quality_by_tokens(self, engine: Generator, beside: Path, is_reference: bool) -> Reply:
+        """Parity of an engine without logits: by its greedy tokens alone; every other metric says why it is absent."""
+        if is_reference:
+            raise UnsupportedError(
+                "Quality against this row was asked for",
+                "its engine gives no logits",
+                "Name a reference on a runtime that gives them, such as torch",
+            )
+        parity = importlib.import_module("assay.run.measure.greedy_parity")
+        metrics, compared = parity.measure(engine, self._tokens, parity.read(beside))
+        return {
+            "metrics": {name: _plain(value) for name, value in metrics.items()},
+            "tokens": compared,
+            "recipe": parity.RECIPE,
+        }
+
     def do_generate(self, model: str, prompt: str, new_tokens: int, chat: bool = False) -> Reply:
-        """Greedy text after a prompt, or in answer to it as a user's message. Answers with the ids and the text."""
+        """Greedy text after a prompt, or in answer to it as a user's message; `absent` where no tokens are named."""
         greedy = importlib.import_module("assay.run.decoding.greedy")
         tokenizer = self._open_checkpoint(model).tokenizer()
         prompt_ids = tokenizer.chat(prompt) if chat else tokenizer.encode(prompt)
-        ids = greedy.greedy(self._open_session(), prompt_ids, new_tokens, eos_ids=tokenizer.eos_ids)
+        engine = self._open_engine()
+        if gives_logits(engine):
+            ids = greedy.greedy(engine, prompt_ids, new_tokens, eos_ids=tokenizer.eos_ids)
+        else:
+            made = engine.generate(prompt_ids, new_tokens).tokens
+            if isinstance(made, Absent):
+                return {"absent": made.reason}
+            ids = greedy.until_end(made, tokenizer.eos_ids)
         return {"ids": ids, "text": tokenizer.decode(ids)}
 
     # ------------------------------------------------------------------------------------------------ callables
@@ -369,6 +414,8 @@ def _plain(value: float | Absent | Estimate) -> Any:
 
 def _failure(error: BaseException) -> Reply:
     """What the parent is told of an exception: its class, its words, and where it was raised."""
+    if isinstance(error, EngineError):
+        return {"failure": error.outcome, "class": type(error).__name__, "words": [str(error)]}
     if isinstance(error, AssayError):
         kind = "unsupported" if isinstance(error, UnsupportedError) else "refused"
         return {

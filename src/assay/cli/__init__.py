@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from assay.cli import audit, look, make, measure
+from assay.cli import audit, engines, look, make, measure
 from assay.core.errors import AssayError
 
 
@@ -82,6 +82,6 @@ def main(context: click.Context, store: Path, debug: bool) -> None:
     context.obj = store
 
 
-for _module in (look, measure, make, audit):
+for _module in (look, measure, make, audit, engines):
     for _command in _module.COMMANDS:
         main.add_command(_command)

@@ -68,6 +68,7 @@ def bench_study(
     rounds: int = 40,
     threads: int = 0,
     runtimes: tuple[str, ...] = ("torch",),
+    runners: tuple[str, ...] = (),
     text: str = "prose",
     quality_tokens: int = 4096,
     min_speedup: float | None = None,
@@ -81,6 +82,8 @@ def bench_study(
     shorts = [short.strip() for short in variants.split(",") if short.strip()]
     if not shorts:
         raise InputError(f"The variants {variants!r} were asked for", "they are none", "Name one, such as fp32")
+    named = dict(_named(runner) for runner in runners)
+    runtimes = (*runtimes, *(f"runner:{name}" for name in named))
     written = [api.variant_of(short).model_copy(update={"runtimes": runtimes}) for short in shorts]
     names = [variant.name for variant in written]
     workloads: list[dict[str, Any]] = [{"kind": "load"}]
@@ -104,8 +107,15 @@ def bench_study(
         "quality": {"text": text, "tokens": quality_tokens},
         "measure": {"max_rounds": rounds},
         "threads": threads,
+        "engines": {name: address for name, address in named.items() if name != address},
     }
     return validate_study(content, "the command line")
+
+
+def _named(written: str) -> tuple[str, str]:
+    """Name and address of `NAME=ADDRESS`; both are the address where no name is given."""
+    named = re.fullmatch(r"([A-Za-z0-9._-]+)=(.+)", written.strip())
+    return (named[1], named[2]) if named else (written.strip(), written.strip())
 
 
 def run_study(

@@ -12,6 +12,7 @@
     │   └── MissingDependencyError      an extra that is not installed, with its install command
     ├── StoreError                  4   the store or the artifact cache: unreadable, unwritable, full, in use
     ├── RunError                    5   a worker failed: crashed, ran out of memory, timed out
+    │   └── EngineError                 an engine outside of the worker did, or answered what cannot be true
     └── ContractError               6   parts of one bundle disagree (context, window, vocabulary, dtype)
 
 Exit status 0 is success, 1 a verdict that the command was asked to turn into a status (a gate that failed),
@@ -19,6 +20,8 @@ Exit status 0 is success, 1 a verdict that the command was asked to turn into a 
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 
 class AssayError(Exception):
@@ -99,6 +102,20 @@ class RunError(AssayError):
     """A worker failed: crashed, ran out of memory, timed out."""
 
     exit_status = 5
+
+
+class EngineError(RunError):
+    """An engine that owns its loop failed; `outcome` is the kind of the row's outcome (`core.records.Outcome`)."""
+
+    def __init__(
+        self,
+        asked: str,
+        found: str,
+        remedy: str,
+        outcome: Literal["crashed", "timed_out", "out_of_memory", "wrong_answer"],
+    ) -> None:
+        super().__init__(asked, found, remedy)
+        self.outcome = outcome
 
 
 class ContractError(AssayError):

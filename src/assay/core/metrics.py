@@ -74,6 +74,8 @@ _ALL = (
     Metric("rms_probability_difference", "1", "lower", "RMS difference of the probability of the target"),
     Metric("psnr_db", "dB", "higher", "PSNR of the logits"),
     Metric("max_logit_difference", "1", "lower", "largest logit difference"),
+    Metric("greedy_tokens_equal", "1", "higher", "greedy tokens before the first that differs"),
+    Metric("greedy_margin_nats", "nats", "none", "reference's margin where the greedy tokens first differ"),
     Metric("predicted_s", "s", "none", "predicted time of a call"),
     Metric("mfu", "1", "higher", "model FLOPs utilisation"),
     Metric("mbu", "1", "higher", "model bandwidth utilisation"),

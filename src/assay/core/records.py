@@ -332,7 +332,8 @@ class Samples(Record):
 class Outcome(Record):
     """How a run ended; failures are rows, with the engine's own words."""
 
-    kind: Literal["ok", "out_of_memory", "crashed", "timed_out", "plan_failed", "unsupported"]
+    kind: Literal["ok", "out_of_memory", "crashed", "timed_out", "plan_failed", "unsupported", "wrong_answer"]
+    """`wrong_answer`: an engine that owns its loop answered what cannot be true."""
     message: str = ""
     attempts: int = Field(default=1, ge=1)
     successes: int = Field(default=1, ge=0)

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from assay.core.records import Decoding, Record, TransformSpec, Workload
+from assay.core.records import Decoding, FrozenMap, Record, TransformSpec, Workload
 
 _CACHED = ("prefill", "decode", "generate")
 """Workloads that share a session's KV cache."""
@@ -18,7 +18,8 @@ class StudyVariant(Record, use_attribute_docstrings=True):
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._+-]+$")
     """What the table calls it; unique in the study."""
     runtimes: tuple[str, ...] = ("torch",)
-    """Names of runtimes (`assay list runtimes`); one row each."""
+    """Names of runtimes (`assay list runtimes`); one row each. `runner:` is followed by a command, by host:port, or by
+    a name of `engines`."""
     transforms: tuple[TransformSpec, ...] = ()
     """Changes made when the variant is built, in this order; none leaves the model as it is."""
     decoding: Decoding = Decoding()
@@ -112,6 +113,8 @@ class Study(Record, use_attribute_docstrings=True):
         Workload(kind="decode", prompt_tokens=128, new_tokens=64),
     )
     """What is asked of every variant."""
+    engines: FrozenMap[str] = Field(default_factory=dict)
+    """Short names for what stands behind `runner:` in `runtimes`: a command or an address each."""
     gate: Gate = Gate()
     """What a candidate must reach."""
     quality: QualityPlan = QualityPlan()

@@ -19,6 +19,7 @@ CEILINGS = "ceilings"
 _PROBE_TIMEOUT_S = 120.0
 _CEILINGS_TIMEOUT_S = 300.0
 _CEILINGS_S = 15.0
+_OURS = Absent(reason="part of Assay")
 
 
 def examine(store: Store | None, measure: bool) -> Examination:
@@ -35,11 +36,11 @@ def examine(store: Store | None, measure: bool) -> Examination:
 
 def _runtime_state(name: str) -> RuntimeState:
     entry = catalog.RUNTIMES[name]
-    if importlib.util.find_spec(entry.package) is None:
+    if entry.package and importlib.util.find_spec(entry.package) is None:
         missing = MissingDependencyError(name, entry.package, entry.extra)
         reason = f"{missing.found}. {missing.remedy}"
         return _unusable(name, Absent(reason="not installed"), reason)
-    version = importlib.metadata.version(entry.package)
+    version = importlib.metadata.version(entry.package) if entry.package else _OURS
     try:
         with WorkerProcess(name) as worker:
             told = worker.ask("probe", _PROBE_TIMEOUT_S, runtime=name)

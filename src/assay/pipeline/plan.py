@@ -77,7 +77,7 @@ def plan_rows(study: Study) -> tuple[PlannedRow, ...]:
     """
     runtimes = list(dict.fromkeys(runtime for variant in study.variants for runtime in variant.runtimes))
     for runtime in runtimes:
-        catalog.lookup(catalog.RUNTIMES, runtime, "runtime")
+        catalog.runtime_entry(runtime)
     for variant in study.variants:
         for spec in variant.transforms:
             catalog.lookup(catalog.TRANSFORMS, spec.kind, "transform")
@@ -97,7 +97,7 @@ def plan_rows(study: Study) -> tuple[PlannedRow, ...]:
 def _require_one(runtimes: Sequence[str]) -> None:
     missing: list[MissingDependencyError] = []
     for runtime in runtimes:
-        entry = catalog.RUNTIMES[runtime]
+        entry = catalog.runtime_entry(runtime)
         try:
             catalog.require(entry.package, entry.extra, f"The runtime {runtime!r} was asked for")
         except MissingDependencyError as error:
@@ -115,8 +115,11 @@ def _role(study: Study, variant: StudyVariant) -> Role:
 
 
 def target_of(study: Study, runtime: str) -> Target:
-    """Where a row runs."""
-    return Target(runtime=runtime, format=catalog.RUNTIMES[runtime].format, device=study.device, threads=study.threads)
+    """Where a row runs; the name of an engine becomes its command or address."""
+    entry = catalog.runtime_entry(runtime)
+    kind, _, argument = runtime.partition(":")
+    address = f"{kind}:{study.engines.get(argument, argument)}" if argument else kind
+    return Target(runtime=address, format=entry.format, device=study.device, threads=study.threads)
 
 
 def measured_workloads(study: Study, tokens: Tokens) -> tuple[Workload, ...]:
@@ -144,6 +147,7 @@ def study_digest(
             "threads": study.threads,
             "machine": machine.content_digest,
             "packages": dict(packages),
+            **({"engines": dict(study.engines)} if study.engines else {}),
         }
     )
 

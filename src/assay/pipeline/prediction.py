@@ -207,7 +207,7 @@ def _ask(
     recipes = [
         {
             "transforms": [spec.model_dump(mode="json") for spec in row.variant.transforms],
-            "format": catalog.RUNTIMES[row.runtime].format,
+            "format": catalog.runtime_entry(row.runtime).format,
         }
         for row in planned
     ]

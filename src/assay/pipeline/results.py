@@ -97,9 +97,7 @@ def _compare_with_baseline(evidence: Evidence, variant: str, baseline: str) -> l
 def _row(evidence: Evidence, row: BuiltRow, quality: Quality | None) -> Row:
     measured = _by_workload(evidence, row.name, summarise(evidence.rounds, row.name))
     metrics: dict[str, Measured | Estimate] = {
-        "weight_bytes": float(row.artifact.weight_bytes),
-        "bits_per_weight": row.artifact.bits_per_weight,
-        "resident_weight_bytes": float(row.artifact.resident_weight_bytes),
+        **_sizes(evidence, row),
         **measured,
         **_energy(evidence, row.name, measured),
         **(quality.metrics if quality else _absent_quality(evidence.study)),
@@ -122,6 +120,19 @@ def _row(evidence: Evidence, row: BuiltRow, quality: Quality | None) -> Row:
         outcome=_outcome(evidence, row.name, quality),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _sizes(evidence: Evidence, row: BuiltRow) -> dict[str, Measured]:
+    """Sizes of the artifact, unless the engine runs weights of its own and left the artifact alone."""
+    runs = [run for round_ in evidence.rounds for run in round_.runs if run.variant == row.name]
+    if any(run.facts.get("runner_weights") == "own" for run in runs):
+        unknown = Absent(reason="the engine runs weights of its own, and their size is not known")
+        return dict.fromkeys(("weight_bytes", "bits_per_weight", "resident_weight_bytes"), unknown)
+    return {
+        "weight_bytes": float(row.artifact.weight_bytes),
+        "bits_per_weight": row.artifact.bits_per_weight,
+        "resident_weight_bytes": float(row.artifact.resident_weight_bytes),
+    }
 
 
 def _by_workload(

@@ -298,7 +298,8 @@ class RoundInProgress:
         else:
             cell.timed += pairs
             cell.timed_blocks += [block] * len(pairs)
-            cell.cpu.append((block, answer["cpu_s"], pairs[0][0]))
+            if "cpu_s" in answer:
+                cell.cpu.append((block, answer["cpu_s"], pairs[0][0]))
         return list(answer["seconds"])
 
     def _measure_energy(self, workload: Workload, rows: Sequence[BuiltRow], call_s: Mapping[str, float]) -> None:
@@ -343,7 +344,7 @@ class RoundInProgress:
             facts = {key: tuple(value) if isinstance(value, list) else value for key, value in source["facts"].items()}
         samples: list[Samples] = []
         if workload.kind == "load":
-            if opened is not None:
+            if opened is not None and "load_s" in opened:
                 samples.append(Samples(metric="load_s", values=(opened["load_s"],)))
             first = (self._workloads or [_LOAD])[0].name
             if (row.name, first) in self._first_call_s:

@@ -29,6 +29,7 @@ from assay.core.records import (
     Quality,
     Roofs,
     Round,
+    Target,
     Workload,
 )
 from assay.core.study import Study
@@ -236,19 +237,19 @@ class StudyRun:
             return
         key = digest([plan.model_dump(mode="json"), tokens.digest, reference.artifact.digest, self._machine.cpu_model
                       if isinstance(self._machine.cpu_model, str) else ""])  # fmt: skip
-        known = {measured.artifact: measured for measured in self._store.quality(key)}
-        missing = [row for row in rows if row.artifact.digest not in known]
-        yield from (_renamed(known[row.artifact.digest], row) for row in rows if row.artifact.digest in known)
+        known = {(measured.artifact, measured.target): measured for measured in self._store.quality(key)}
+        missing = [row for row in rows if _scored(row) not in known]
+        yield from (_renamed(known[_scored(row)], row) for row in rows if _scored(row) in known)
         if not missing:
             return
         self._progress.stage("quality", len(missing))
         runtimes = sorted({row.target.runtime for row in rows})
         with self._scratch(key) as logits, WorkerServer(runtimes) as server:
-            order = [reference, *(row for row in missing if row.artifact.digest != reference.artifact.digest)]
+            order = [reference, *(row for row in missing if _scored(row) != _scored(reference))]
             for done, row in enumerate(order):
                 measured = self._quality_of(model, row, reference, logits, tokens, key, server)
                 self._progress.advance(done + 1)
-                if row.artifact.digest not in known:
+                if _scored(row) not in known:
                     self._store.add_quality(measured)
                     yield measured
 
@@ -293,14 +294,15 @@ class StudyRun:
                 metrics = {name: _measured(value) for name, value in answer["metrics"].items()}
                 scored, recipe = answer["tokens"], answer["recipe"]
                 if plan.sample_tokens and tokens.is_text:
-                    text = worker.ask(
+                    told = worker.ask(
                         "generate",
                         timeout_s,
                         model=model,
                         prompt=plan.sample_prompt,
                         new_tokens=plan.sample_tokens,
                         chat=plan.sample_chat,
-                    )["text"]
+                    )
+                    text = told["text"] if "text" in told else Absent(reason=told["absent"])
                 elif plan.sample_tokens:
                     text = Absent(reason=f"no tokenizer: {tokens.description}")
         except WorkerFailed as failure:
@@ -448,6 +450,11 @@ def _given_up(rounds: Sequence[Round]) -> Mapping[str, Outcome]:
         for name, outcomes in failures.items()
         if outcomes[-1].kind in _FINAL or len(outcomes) >= _ATTEMPTS
     }
+
+
+def _scored(row: BuiltRow) -> tuple[str, Target]:
+    """What a quality record belongs to: one artifact gives other numbers on another runtime."""
+    return row.artifact.digest, row.target
 
 
 def _renamed(known: Quality, row: BuiltRow) -> Quality:

@@ -1,19 +1,22 @@
-"""What runs, as protocols: every runtime gives a `Session`, and nothing above it knows the engine.
+"""What runs, as protocols: every runtime gives a `Session` or a `Generator`, and nothing above it knows the engine.
 
-Arrays at this seam are numpy, so that runtimes of different engines can be held against each other.
+A `Session` gives logits and leaves the loop to Assay; a `Generator` owns its loop and gives tokens with their times.
+Arrays at this seam are numpy, so that runtimes of different engines can be held against each other. It refuses nothing.
 Shape suffixes: B batch, T prompt tokens, K new tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from assay.core.records import Scalar
+from assay.core.records import Absent, Measured, Scalar
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from typing_extensions import TypeIs
 
     TokenArray = NDArray[np.int64]
     LogitArray = NDArray[np.float32]
@@ -87,3 +90,53 @@ class Trainable(Protocol):
     @property
     def training_bytes(self) -> Mapping[str, int]:
         """`gradient_bytes`, `optimizer_state_bytes` and `activation_bytes` of a step; empty before there was one."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What a `Generator` answered to one request."""
+
+    tokens: tuple[int, ...] | Absent
+    """The new tokens; Absent where the engine gives text alone."""
+    times_ns: tuple[int, ...]
+    """When each new token was there, in nanoseconds since the request; never decreasing."""
+    prompt_tokens: int | Absent
+    """Tokens of the prompt as the engine counted them."""
+    cached_tokens: int | Absent
+    """Tokens of the prompt that were not computed but taken from a cache."""
+
+
+class Generator(Protocol):
+    """An engine that owns its loop, one sequence at a time: a server, a runner, a library without logits."""
+
+    @property
+    def facts(self) -> Mapping[str, Scalar]:
+        """What happened, as in `Session.facts`; `prefix_cache` says what the engine keeps of a prompt."""
+
+    @property
+    def elsewhere(self) -> str:
+        """Why memory and CPU time of this process say nothing of the engine; empty where the engine is in it."""
+
+    @property
+    def loaded_here(self) -> bool:
+        """Whether opening it loaded the weights; False for what was running already."""
+
+    @property
+    def kv_cache_bytes(self) -> Measured:
+        """Bytes allocated for the KV cache, or why that is not known."""
+
+    def generate(self, tokens: Sequence[int], new_tokens: int) -> Generation:
+        """Read a prompt from an empty cache and continue it greedily by exactly `new_tokens` tokens.
+
+        Raises:
+            EngineError: the engine died, hung, or answered what cannot be true.
+            UnsupportedError: the engine cannot carry the request.
+        """
+
+    def close(self) -> None:
+        """End what was started; a second call does nothing."""
+
+
+def gives_logits(engine: Session | Generator) -> TypeIs[Session]:
+    """Whether the loop is left to Assay."""
+    return hasattr(engine, "prefill")

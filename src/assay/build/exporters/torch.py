@@ -7,19 +7,25 @@ key `assay` of config.json describes.
 from __future__ import annotations
 
 import json
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
-from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from assay.build.artifact_files import (
+    REBUILD,
+    SavesTokenizer,
+    artifact_digest,
+    check_files,
+    described,
+    placed,
+    read_artifact,
+    write_record,
+)
 from assay.build.checkpoints.safetensors_file import StoredTensor, read_safetensors
 from assay.build.families import Family, assign, family, tensor_shapes
 from assay.build.files import read_json
@@ -29,11 +35,9 @@ from assay.build.nn.linear import Int8Linear, PaletteLinear, plain_layer
 from assay.build.nn.select import replace
 from assay.build.transform_modules import plan as plan_transform
 from assay.build.transform_modules import restructure
-from assay.core.canonical import digest, file_digest
-from assay.core.errors import CheckpointError, ContractError, CorruptFileError, StoreError
+from assay.core.errors import CheckpointError, ContractError, CorruptFileError
 from assay.core.records import (
     Artifact,
-    ArtifactFile,
     Change,
     Contract,
     ModelSource,
@@ -43,7 +47,6 @@ from assay.core.records import (
 
 FORMAT = "torch"
 _WEIGHTS = "model.safetensors"
-_RECORD = "artifact.json"
 _LAYOUTS = {
     Int4Linear: "int4: W[o, i] = (level(o, i) - 8) * weight_scale[o, i // group_size], two levels in a byte of "
     "weight_packed, the first in the low bits",
@@ -51,30 +54,6 @@ _LAYOUTS = {
     PaletteLinear: "palette: W[o, i] = palette[o // output_channels, index(o, i)], indices of `bits` bits, row by row, "
     "packed from the lowest bit of each byte up",
 }
-
-
-class SavesTokenizer(Protocol):
-    """The part of a tokenizer that an artifact needs."""
-
-    def save(self, directory: Path) -> None:
-        """Write tokenizer.json and tokenizer_config.json."""
-
-
-def artifact_digest(
-    source: ModelSource,
-    transforms: Sequence[TransformSpec],
-    format: str = FORMAT,  # noqa: A002 - the records' word
-    toolchain: Mapping[str, str] | None = None,
-) -> str:
-    """SHA-256 of the recipe, known before building: the source's content, the transforms, format, toolchain."""
-    return digest(
-        {
-            "source": [source.kind, source.digest],
-            "transforms": [spec.model_dump(mode="json") for spec in transforms],
-            "format": format,
-            "toolchain": dict(toolchain or {}),
-        }
-    )
 
 
 def export(
@@ -105,7 +84,7 @@ def export(
     kind = family(config.get("model_type"))
     parsed = kind.Config.from_dict(config)
     dtype = compute_dtype(model)
-    with _placed(directory) as partial:
+    with placed(directory) as partial:
         if tokenizer is not None:
             tokenizer.save(partial)
         tensors = _stored_tensors(model, kind.transposed_tensors(parsed))
@@ -117,7 +96,7 @@ def export(
             format=FORMAT,
             source=source,
             transforms=tuple(transforms),
-            files=tuple(_describe(path) for path in sorted(partial.iterdir())),
+            files=tuple(described(path) for path in sorted(partial.iterdir())),
             changes=tuple(changes),
             contract=kind.contract(parsed, str(dtype).removeprefix("torch.")),
             parameter_count=sum(torch.Size(shape).numel() for shape in tensor_shapes(config).values()),
@@ -126,7 +105,7 @@ def export(
             decode_weight_bytes=_decode_bytes(model),
             toolchain=dict(toolchain),
         )
-        (partial / _RECORD).write_text(artifact.to_json() + "\n", encoding="utf-8")
+        write_record(artifact, partial)
     return artifact
 
 
@@ -156,22 +135,6 @@ def plan(config: Mapping[str, Any], transforms: Sequence[TransformSpec]) -> Plan
     )
 
 
-def read_artifact(directory: Path) -> Artifact:
-    """The record of an artifact's directory.
-
-    Raises:
-        CheckpointError: there is no artifact.json.
-        CorruptFileError: it cannot be read.
-    """
-    fields = read_json(directory / _RECORD, "The record of an artifact")
-    try:
-        return Artifact.from_json(json.dumps(fields))
-    except ValidationError as error:
-        raise CorruptFileError(
-            f"read {directory / _RECORD}", f"it is no artifact record: {error.error_count()} wrong fields", _REBUILD
-        ) from error
-
-
 def load(directory: Path, verify: bool = False, cpu_kernels: bool = True) -> tuple[nn.Module, Artifact]:
     """Load an artifact's model onto the CPU; palettes are expanded, and int4 weights that no kernel takes.
 
@@ -185,7 +148,7 @@ def load(directory: Path, verify: bool = False, cpu_kernels: bool = True) -> tup
         ContractError: config.json, tensors and artifact.json disagree.
     """
     artifact = read_artifact(directory)
-    _check_files(directory, artifact, verify)
+    check_files(directory, artifact, verify)
     config = read_json(directory / "config.json", "The config of an artifact")
     kind, model = _empty_model(directory, config, artifact)
     transposed = kind.transposed_tensors(model.config)
@@ -210,9 +173,6 @@ def load(directory: Path, verify: bool = False, cpu_kernels: bool = True) -> tup
 def compute_dtype(model: nn.Module) -> torch.dtype:
     """Type of the activations: that of the token embedding."""
     return next(module.weight.dtype for module in model.modules() if isinstance(module, nn.Embedding))
-
-
-_REBUILD = "Build the artifact again"
 
 
 def _stored_tensors(model: nn.Module, transposed: frozenset[str]) -> dict[str, Tensor]:
@@ -267,54 +227,17 @@ def _decode_bytes(model: nn.Module) -> int:
     return sum(_resident_bytes(model).values()) - looked_up
 
 
-def _describe(path: Path) -> ArtifactFile:
-    return ArtifactFile(name=path.name, size_bytes=path.stat().st_size, sha256=file_digest(path))
-
-
-@contextmanager
-def _placed(directory: Path) -> Iterator[Path]:
-    """A new sibling of `directory` to write into, which takes its name at the end, or vanishes on an error."""
-    asked = f"write an artifact to {directory}"
-    partial = directory.parent / f".{directory.name}.{uuid.uuid4().hex[:8]}.partial"
-    try:
-        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            raise StoreError(asked, "something is there already", "Name a directory that does not exist")
-        partial.mkdir(parents=True)
-        yield partial
-        if directory.exists():
-            directory.rmdir()
-        partial.rename(directory)
-    except OSError as error:
-        raise StoreError(asked, str(error), "Check the path, its permissions and the free space") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _check_files(directory: Path, artifact: Artifact, verify: bool) -> None:
-    for file in artifact.files:
-        path = directory / file.name
-        asked = f"load the artifact {directory}"
-        if path.parent != directory or not path.is_file():
-            raise CorruptFileError(asked, f"{file.name} is missing", _REBUILD)
-        if path.stat().st_size != file.size_bytes:
-            raise CorruptFileError(
-                asked, f"{file.name} has {path.stat().st_size} bytes, {file.size_bytes} were written", _REBUILD
-            )
-        if verify and file_digest(path) != file.sha256:
-            raise CorruptFileError(asked, f"{file.name} is not what was written (SHA-256 differs)", _REBUILD)
-
-
 def _empty_model(directory: Path, config: Mapping[str, Any], artifact: Artifact) -> tuple[Family, Any]:
     """The model on the meta device, in the structure that the transforms gave it."""
     kind = family(config.get("model_type"))
     try:
         parsed = kind.Config.from_dict(config)
     except CheckpointError as error:
-        raise ContractError(f"load the artifact {directory}", str(error), _REBUILD) from error
+        raise ContractError(f"load the artifact {directory}", str(error), REBUILD) from error
     _check_contract(directory, kind.contract(parsed, artifact.contract.dtype), artifact.contract)
     if [spec.kind for spec in artifact.transforms] != [change.kind for change in artifact.changes]:
         raise ContractError(
-            f"load the artifact {directory}", "artifact.json has not one change for each transform", _REBUILD
+            f"load the artifact {directory}", "artifact.json has not one change for each transform", REBUILD
         )
     with empty_modules():
         model = kind.Model(parsed)
@@ -325,7 +248,7 @@ def _empty_model(directory: Path, config: Mapping[str, Any], artifact: Artifact)
         raise ContractError(
             f"load the artifact {directory}",
             f"artifact.json says {artifact.contract.dtype}, its transforms give {found}",
-            _REBUILD,
+            REBUILD,
         )
     return kind, model
 
@@ -337,7 +260,7 @@ def _check_contract(directory: Path, config: Contract, recorded: Contract) -> No
             raise ContractError(
                 f"load the artifact {directory}",
                 f"{field} is {implied!r} by config.json and {written!r} by artifact.json",
-                _REBUILD,
+                REBUILD,
             )
 
 
@@ -347,7 +270,7 @@ def _check_names(directory: Path, parameters: Mapping[str, nn.Parameter], stored
         ("also has", sorted(stored.keys() - parameters.keys())),
     ):
         if names:
-            raise ContractError(f"load the artifact {directory}", f"{_WEIGHTS} {problem} {names[0]}", _REBUILD)
+            raise ContractError(f"load the artifact {directory}", f"{_WEIGHTS} {problem} {names[0]}", REBUILD)
 
 
 def _expanded_palette(
@@ -372,10 +295,10 @@ def _read(file: BufferedReader, name: str, stored: StoredTensor, empty: nn.Param
         raise ContractError(
             asked,
             f"it is {stored.dtype} {list(stored.shape)}, config.json implies {empty.dtype} {list(shape)}",
-            _REBUILD,
+            REBUILD,
         )
     tensor = torch.empty(shape, dtype=stored.dtype)
     file.seek(stored.start)
     if file.readinto(cast(bytearray, tensor.view(-1).view(torch.uint8).numpy())) != tensor.nbytes:
-        raise CorruptFileError(asked, "the file ends before it does", _REBUILD)
+        raise CorruptFileError(asked, "the file ends before it does", REBUILD)
     return tensor.t().contiguous() if transposed else tensor

@@ -38,3 +38,9 @@ def greedy(session: Session, prompt_ids: Sequence[int], new_tokens: int, eos_ids
         ContractError: prompt and new tokens do not fit the session.
     """
     return list(greedy_steps(session, prompt_ids, new_tokens, eos_ids))
+
+
+def until_end(tokens: Sequence[int], eos_ids: Collection[int]) -> list[int]:
+    """The tokens up to and with the first of `eos_ids`: what `greedy` would have returned of them."""
+    end = next((at for at, token in enumerate(tokens, start=1) if token in eos_ids), len(tokens))
+    return list(tokens[:end])

@@ -91,6 +91,12 @@ class MemoryMeter:
         )
 
 
+def no_memory(reason: str, kv_cache_bytes: Measured) -> Memory:
+    """The record of an engine that this system does not show: its memory is Absent for `reason`."""
+    absent = Absent(reason=reason)
+    return Memory(**{**dict.fromkeys(Memory.model_fields, absent), "kv_cache_bytes": kv_cache_bytes})
+
+
 def window_peak(reset: PeakReset, mark: MemoryReading | Absent, now: MemoryReading | Absent) -> Measured:
     """Highest resident size between `mark` and `now`, in bytes.
 
