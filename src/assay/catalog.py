@@ -21,6 +21,7 @@ from assay.core.errors import (
     InputError,
     MissingDependencyError,
     TransformError,
+    UnsupportedError,
 )
 from assay.core.records import TransformSpec, Workload
 from assay.run.session import gives_logits
@@ -182,7 +183,14 @@ def runtime(name: str) -> ModuleType:
 def driver(engine: Any, workload: Workload, token_ids: Sequence[int]) -> Any:
     """A driver of a workload on a session or a generator (`run.workloads.driver.Driver`)."""
     lookup(WORKLOADS, workload.kind, "workload")
-    module, class_name = (WORKLOADS if gives_logits(engine) else OWN_LOOP)[workload.kind]
+    table = WORKLOADS if gives_logits(engine) else OWN_LOOP
+    if workload.kind not in table:
+        raise UnsupportedError(
+            f"The workload {workload.name!r} was asked for",
+            "the engine owns its loop, and gives no more than new tokens",
+            f"It can do {', '.join(table)}",
+        )
+    module, class_name = table[workload.kind]
     return getattr(importlib.import_module(module), class_name)(engine, workload, token_ids)
 
 

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from assay import catalog
-from assay.core.errors import InputError
+from assay.core.errors import InputError, UnsupportedError
 from assay.core.metrics import METRICS
 from assay.core.records import Absent, Workload
 from assay.run.session import Generation, gives_logits
@@ -90,3 +90,8 @@ def test_a_batch_and_an_empty_prompt_are_refused():
 
 def test_an_engine_is_told_from_a_session():
     assert not gives_logits(Engine())
+
+
+def test_what_needs_more_than_tokens_is_unsupported():
+    with pytest.raises(UnsupportedError, match="owns its loop"):
+        driver(Engine(), "train_step")
