@@ -664,6 +664,22 @@ class Finding(Record):
     remedy: str
 
 
+class Diagnosis(Record):
+    """A cause of findings: what recorded facts say for and against it, and the experiment that would tell."""
+
+    cause: str
+    """`unknown` where no recorded fact reaches further than the finding itself."""
+    checks: tuple[str, ...] = Field(min_length=1)
+    """Checks whose findings it would explain."""
+    cells: tuple[Cell, ...] = Field(min_length=1)
+    supporting: tuple[str, ...] = ()
+    """Recorded facts for it."""
+    opposing: tuple[str, ...] = ()
+    """Recorded facts against it."""
+    experiment: str = Field(min_length=1)
+    """What to run to know; an `assay` command where Assay can run it."""
+
+
 class Verdict(Versioned):
     """What to do with one variant, and why."""
 
@@ -699,6 +715,8 @@ class Result(Versioned):
     verdicts: tuple[Verdict, ...]
     findings: tuple[Finding, ...]
     not_checked: tuple[str, ...]
+    diagnoses: tuple[Diagnosis, ...] = ()
+    """Causes of the findings, those with facts for them first."""
     null_estimates: tuple[Comparison, ...]
     """The hidden A/A variant against the baseline: the noise that the study itself saw."""
     environment: Environment

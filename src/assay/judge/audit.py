@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from assay.core.figures import FigureTable
-from assay.core.records import Cell, Finding, Scalar
+from assay.core.records import Cell, Diagnosis, Finding, Scalar
 from assay.judge.checks.policy import CheckPolicy
 from assay.judge.checks.runner import run_checks
 from assay.judge.checks.tables import subject_of_tables
+from assay.judge.diagnosis import diagnose
 
 
 class Audit(NamedTuple):
@@ -17,6 +18,8 @@ class Audit(NamedTuple):
 
     findings: tuple[Finding, ...]
     """Errors first."""
+    diagnoses: tuple[Diagnosis, ...]
+    """Causes of the findings, those with facts for them first."""
     not_checked: tuple[str, ...]
     """`check: no ...`, with the fact that would wake it."""
     counts: Mapping[str, int]
@@ -43,6 +46,7 @@ def audit_tables(
     suspect = cells_of(findings, "WARN") - invalid
     return Audit(
         findings,
+        diagnose(subject, findings),
         not_checked,
         {
             "tables": len(judged),

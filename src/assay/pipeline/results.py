@@ -18,6 +18,7 @@ from assay.core.records import (
 from assay.core.study import Gate, Study
 from assay.judge.checks.base import Subject
 from assay.judge.checks.runner import run_checks
+from assay.judge.diagnosis import diagnose
 from assay.judge.evidence import summarise
 from assay.judge.verdict import verdict
 from assay.pipeline.decisions import SPEED_METRICS, compare_cell
@@ -74,6 +75,7 @@ def judge(evidence: Evidence) -> Result:
         verdicts=verdicts,
         findings=findings,
         not_checked=not_checked,
+        diagnoses=diagnose(subject, findings),
         null_estimates=null,
         environment=evidence.environment,
         gate=_gate_bounds(evidence.study.gate),
