@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from assay.core.figures import FigureTable
-from assay.core.records import Finding, FrozenMap, Record, Scalar, Versioned
+from assay.core.records import Diagnosis, Finding, FrozenMap, Record, Scalar, Versioned
 
 
 class AuditedFile(Record):
@@ -30,6 +30,8 @@ class AuditReport(Versioned):
     """Errors first."""
     not_checked: tuple[str, ...]
     """`check: reason`, with the fact that would wake it."""
+    diagnoses: tuple[Diagnosis, ...] = ()
+    """Causes of the findings, those with facts for them first."""
     counts: FrozenMap[int]
     """`tables`, `expected_tables`, `rows`, `figures`; of those `invalid`, `suspect`, `sound`."""
 

@@ -11,6 +11,7 @@ from assay.judge.checks.policy import CheckPolicy
 from assay.judge.checks.runner import run_checks
 from assay.judge.checks.tables import subject_of_tables
 from assay.judge.diagnosis import diagnose
+from assay.judge.swap import propose_swaps
 
 
 class Audit(NamedTuple):
@@ -40,6 +41,7 @@ def audit_tables(
     """
     subject = subject_of_tables(tables, facts)
     findings, not_checked = run_checks(subject, policy)
+    findings = (*findings, *propose_swaps(tables, findings, dict(facts or {}), policy or CheckPolicy()))
     judged = [table for table in tables if not table.expected]
     figures = sum(len(table.figures) for table in judged)
     invalid = cells_of(findings, "ERR")

@@ -241,7 +241,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     ),
     Hypothesis(
         "TF32 or bf16 products behind the name fp32",
-        frozenset({"above_peak", "energy", "conversion_absent"}),
+        frozenset({"above_peak"}),
         _fast_products,
         "`assay doctor --measure`: it probes the effective precision of a float32 product",
     ),

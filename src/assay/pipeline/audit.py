@@ -63,6 +63,7 @@ def audit(
         tables=tuple(tables),
         findings=judged.findings,
         not_checked=judged.not_checked,
+        diagnoses=judged.diagnoses,
         counts=dict(judged.counts),
     )
 

@@ -28,6 +28,7 @@ from assay.show.audit_view import (
 )
 from assay.show.html.audit import render_audit_html
 from assay.show.markdown import escape
+from assay.show.sentences import cause_lines
 
 AUDIT_FORMATS = ("table", "json", "markdown", "html")
 WIDTH = 80
@@ -36,6 +37,8 @@ _COLOURS = {"ERR": "\x1b[1;31m", "WARN": "\x1b[33m", "INFO": "\x1b[36m"}
 _RESET = "\x1b[0m"
 _UNREAD_SHOWN = 3
 _WAKERS_SHOWN = 4
+_CAUSES_SHOWN = 2
+_CAUSE_LINES = 4
 
 
 def render_audit(report: AuditReport, format_: str, *, colour: bool = False) -> str:
@@ -91,6 +94,11 @@ def _short(group: Told, number: int) -> list[str]:
 
 def _foot(report: AuditReport) -> list[str]:
     lines: list[str] = []
+    causes = cause_lines(report.diagnoses)
+    if causes:
+        more = f" (the first {_CAUSES_SHOWN} of {len(causes)})" if len(causes) > _CAUSES_SHOWN else ""
+        lines += ["", f"Causes{more}:"]
+        lines += [line for cause in causes[:_CAUSES_SHOWN] for line in _clipped(cause)]
     unread = unread_lines(report)
     if unread:
         more = f" (the first {_UNREAD_SHOWN} of {len(unread)})" if len(unread) > _UNREAD_SHOWN else ""
@@ -102,6 +110,14 @@ def _foot(report: AuditReport) -> list[str]:
         lines += ["", f"Not checked{more}:"]
         lines += [_line(f"  {reason}: {', '.join(checks)}") for reason, checks in silent[:_WAKERS_SHOWN]]
     return lines
+
+
+def _clipped(cause: str) -> list[str]:
+    """A cause on four lines at most; the other formats have it in full."""
+    lines = _wrapped(f"  {cause}", "    ")
+    return (
+        lines if len(lines) <= _CAUSE_LINES else [*lines[: _CAUSE_LINES - 1], _line(f"{lines[_CAUSE_LINES - 1]} ...")]
+    )
 
 
 def _line(text: str) -> str:
@@ -126,6 +142,7 @@ def _markdown(report: AuditReport) -> str:
     parts.append("## Findings\n")
     parts += [_finding(group, number) for number, group in enumerate(groups, 1)] or ["Nothing was found.\n"]
     marks = marks_of(report)
+    parts.append(_list("Causes", cause_lines(report.diagnoses)))
     parts.append("\n## Tables\n")
     parts += [
         _table(table, label, marks) for table, label in zip(report.tables, labels(report.tables), strict=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from assay.core.records import Result
 from assay.show import format as shown
 from assay.show.sentences import (
+    cause_lines,
     caveat_lines,
     environment_pairs,
     further_comparison_lines,
@@ -38,6 +39,7 @@ def render_markdown(result: Result) -> str:
         _section("Noise (A/A)", _list(null_lines(result))),
         _section("Inconclusive", _list(inconclusive_lines(result))),
         _section("Notes", "\n".join(_note(note) for note in view.notes)),
+        _section("Causes", _list(cause_lines(result.diagnoses))),
         _section("Not checked", _list(f"{check}: {'; '.join(reasons)}" for check, reasons in not_checked(result))),
         _section("Further figures", _further(view)),
         _section("What each variant wrote", _samples(view)),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from assay.core.records import Absent, Comparison, Estimate, Load, Measured, Result, Text
+from assay.core.records import Absent, Comparison, Diagnosis, Estimate, Load, Measured, Result, Text
 from assay.show import format as shown
 from assay.show.view import View, words
 
@@ -142,6 +142,18 @@ def not_checked(result: Result) -> tuple[tuple[str, tuple[str, ...]], ...]:
         check, colon, reason = shown.one_line(line).partition(": ")
         by_check.setdefault(check if colon else "", []).append(reason if colon else check)
     return tuple((check or "other", tuple(reasons)) for check, reasons in by_check.items())
+
+
+def cause_lines(diagnoses: Sequence[Diagnosis]) -> tuple[str, ...]:
+    """One line for each cause: what it would explain, the facts for and against it, and what would tell."""
+    lines = []
+    for diagnosis in diagnoses:
+        rows = ", ".join(dict.fromkeys(shown.one_line(cell.row) for cell in diagnosis.cells))
+        parts = [f"{shown.one_line(diagnosis.cause)}, of {', '.join(diagnosis.checks)} ({rows})"]
+        parts += [f"for: {shown.one_line(said)}" for said in diagnosis.supporting]
+        parts += [f"against: {shown.one_line(said)}" for said in diagnosis.opposing]
+        lines.append(f"{'; '.join(parts)}. To know: {shown.one_line(diagnosis.experiment)}.")
+    return tuple(lines)
 
 
 def gate_line(result: Result) -> str:

@@ -19,6 +19,7 @@ from rich.text import Text
 from assay.core.records import Artifact, Result
 from assay.show import format as shown
 from assay.show.sentences import (
+    cause_lines,
     caveat_lines,
     further_comparison_lines,
     gate_line,
@@ -112,6 +113,7 @@ class _Writer:
         yield from self._lines("Noise (A/A)", null_lines(view.result))
         yield from self._lines("Inconclusive", inconclusive_lines(view.result))
         yield from self._notes(view)
+        yield from self._lines("Causes", cause_lines(view.result.diagnoses))
         yield from self._lines("Not checked", [_check_line(*group) for group in not_checked(view.result)])
         yield from self._samples(view)
 

@@ -166,6 +166,8 @@ class CheckPolicy(Record):
     """34: largest logit difference in other types."""
     calibration_samples: int = Field(default=32, ge=1)
     """35: calibration samples."""
+    swap_removes: int = Field(default=2, ge=1)
+    """31: findings that an exchange of two labels must remove to be proposed."""
     acceptance_match: float = Field(default=0.05, gt=0)
     """37: distance of the histogram's mean from the chained product."""
     nll_digits: int = Field(default=6, ge=1)

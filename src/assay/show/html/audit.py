@@ -13,6 +13,7 @@ from assay.core.records import Cell
 from assay.show import audit_view as told
 from assay.show import format as shown
 from assay.show.html.elements import Child, Markup, element
+from assay.show.sentences import cause_lines
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _WORDS = {"ERR": "invalid", "WARN": "suspect", "INFO": "explained"}
@@ -40,6 +41,7 @@ def render_audit_html(report: AuditReport) -> str:
         element(
             "main",
             _section("findings", "Findings", _findings(report)),
+            _section("causes", "Causes", _lines(cause_lines(report.diagnoses))),
             _section("tables", "Tables", *tables),
             _section("recognised", "Recognised", _lines(f"{n}: {x}" for n, x in told.recognised_lines(report) if x)),
             _section("unread", "Not recognised", _lines(told.unread_lines(report))),

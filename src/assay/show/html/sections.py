@@ -13,6 +13,7 @@ from assay.show import format as shown
 from assay.show.html.drawing import Chart, MissingChart
 from assay.show.html.elements import Child, Markup, element, join
 from assay.show.sentences import (
+    cause_lines,
     caveat_lines,
     environment_pairs,
     further_comparison_lines,
@@ -169,7 +170,10 @@ class Sections:
             unchecked.append(element("details", element("summary", f"{check}{count}"), element("ul", *lines)))
         if unchecked:
             unchecked.insert(0, element("h3", "Not checked, for want of a fact"))
-        return self._section("notes", "Notes", element("ol", *items, class_="notes"), *unchecked)
+        causes: list[Child] = [element("li", line) for line in cause_lines(self._view.result.diagnoses)]
+        if causes:
+            causes = [element("h3", "Causes"), element("ul", *causes)]
+        return self._section("notes", "Notes", element("ol", *items, class_="notes"), *causes, *unchecked)
 
     def _note(self, note: NoteView) -> Markup:
         label = f"{note.number} · {_SEVERITY_WORD[note.severity]}"
