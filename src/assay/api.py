@@ -15,6 +15,7 @@ from assay.core.errors import InputError, TokenizerError
 from assay.core.records import Absent, Artifact, Ceilings, Contest, Decoding, Plan, Result, Round, Target, TransformSpec
 from assay.core.study import MeasurePolicy, QualityPlan, Study, StudyVariant
 from assay.core.study_file import read_study, validate_study
+from assay.judge.checks.policy import CheckPolicy
 from assay.keep.artifacts import ArtifactCache
 from assay.keep.failures import as_store_error
 from assay.keep.store import open_store
@@ -67,7 +68,10 @@ class Quiet:
 
 
 def run(
-    study: Study | Mapping[str, Any] | str | Path, store: Path = DEFAULT_STORE, progress: Progress | None = None
+    study: Study | Mapping[str, Any] | str | Path,
+    store: Path = DEFAULT_STORE,
+    progress: Progress | None = None,
+    checks: CheckPolicy | None = None,
 ) -> Result:
     """Run a study, or go on with it where it stopped, and return its result.
 
@@ -77,6 +81,7 @@ def run(
         study: a `Study`, a mapping with the same keys, or the path of a TOML file.
         store: the directory that keeps rounds, artifacts and results.
         progress: who is told what happens; nobody by default.
+        checks: thresholds of the checks; the defaults where None.
 
     Raises:
         AssayError: the study, the model or the store cannot be used; the message says what to do.
@@ -92,12 +97,12 @@ def run(
     except KeyboardInterrupt:
         if last is None:
             raise
-        partial = judge(last)
+        partial = judge(last, checks)
         kept.add_result(partial)
         raise Interrupted(partial) from None
     if last is None:
         raise RuntimeError("a study ended without evidence")
-    result = judge(last)
+    result = judge(last, checks)
     kept.add_result(result)
     return result
 
@@ -196,6 +201,7 @@ def compare_commands(
     margin: float = 0.02,
     store: Path = DEFAULT_STORE,
     progress: Progress | None = None,
+    checks: CheckPolicy | None = None,
 ) -> Contest:
     """Compare two shell commands; each call is one execution, and the first command is the baseline.
 
@@ -207,13 +213,14 @@ def compare_commands(
         margin: relative difference within which two programs are equivalent.
         store: the directory that keeps what is measured.
         progress: who is told what happens.
+        checks: thresholds of the checks; the defaults where None.
 
     Raises:
         AssayError: a command is empty, or the system gives no account of its children.
         ContestInterrupted: Ctrl-C; what was found is in the exception and in the store.
     """
     policy = policy_of(budget_s=budget_s, max_rounds=max_rounds, margin=margin)
-    return _contest(pair_of_commands(first, second, policy), policy, store, progress)
+    return _contest(pair_of_commands(first, second, policy), policy, store, progress, checks)
 
 
 def policy_of(*, budget_s: float, max_rounds: int, margin: float) -> MeasurePolicy:
@@ -229,11 +236,17 @@ def policy_of(*, budget_s: float, max_rounds: int, margin: float) -> MeasurePoli
         raise InputError("A comparison was asked for", said, "Give values within these bounds") from None
 
 
-def _contest(pair: Pair, policy: MeasurePolicy, store: Path, progress: Progress | None) -> Contest:
+def _contest(
+    pair: Pair,
+    policy: MeasurePolicy,
+    store: Path,
+    progress: Progress | None,
+    checks: CheckPolicy | None = None,
+) -> Contest:
     kept = open_store(store)
     last: Contest | None = None
     try:
-        for contest in ContestRun(pair, policy, kept, progress or Quiet()).measure():
+        for contest in ContestRun(pair, policy, kept, progress or Quiet(), checks).measure():
             last = contest
     except KeyboardInterrupt:
         if last is None:

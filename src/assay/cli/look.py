@@ -77,6 +77,17 @@ def list_(store: Path, /, what: str, format_: str) -> None:
 
 
 @click.command()
+@click.option("--format", "format_", type=click.Choice(("table", "json")), default="table", show_default=True)
+@click.pass_obj
+def checks(store: Path, /, format_: str) -> None:
+    """List the checks with their rules and thresholds, which --policy FILE overrides by name."""
+    from assay.pipeline.listing import entries
+    from assay.show.listing import render_entries
+
+    click.echo(render_entries(entries("checks", store), as_json=format_ == "json"))
+
+
+@click.command()
 def schema() -> None:
     """Print the JSON schema of a study, for editors."""
     import json
@@ -86,4 +97,4 @@ def schema() -> None:
     click.echo(json.dumps(Study.model_json_schema(), indent=2))
 
 
-COMMANDS = (doctor, report, list_, schema)
+COMMANDS = (doctor, report, list_, checks, schema)

@@ -54,7 +54,7 @@ def bench(store: Path, /, model: str, **options: Any) -> None:
     MODEL is a name (see `assay list models`), a .gguf file, a directory with config.json and safetensors, a nanoGPT
     checkpoint, or a model of the Hugging Face hub (hub:org/name@revision).
     """
-    shared = {key: options.pop(key) for key in ("budget", "format_", "reports", "use_gate", "quiet")}
+    shared = {key: options.pop(key) for key in ("budget", "format_", "reports", "use_gate", "quiet", "policy")}
     run_study(bench_study(model, **options), store, **shared)
 
 
@@ -109,7 +109,7 @@ def quality(store: Path, /, model: str, **options: Any) -> None:
     """Perplexity, KL divergence, PSNR and top-1 agreement of variants; nothing is timed."""
     from assay.core.study import QualityPlan
 
-    shared = {key: options.pop(key) for key in ("budget", "format_", "reports", "use_gate", "quiet")}
+    shared = {key: options.pop(key) for key in ("budget", "format_", "reports", "use_gate", "quiet", "policy")}
     study = bench_study(
         model,
         options["variants"],
@@ -127,14 +127,16 @@ def quality(store: Path, /, model: str, **options: Any) -> None:
 
 def _compare_commands(
     first: str, second: str, store: Path, *, rounds: int, margin: float, budget: float | None, format_: str,
-    reports: tuple[Path, ...], use_gate: bool, quiet: bool,
+    reports: tuple[Path, ...], use_gate: bool, quiet: bool, policy: Path | None,
 ) -> None:  # fmt: skip
     from assay import api
+    from assay.judge.checks.policy_file import read_policy
     from assay.show.contest import CONTEST_FORMATS, render_contest
     from assay.show.progress import open_progress
     from assay.show.render import format_of, write_text
 
     kinds = {path: format_of(path) for path in reports}
+    checks = read_policy(policy) if policy else None
     if use_gate or not {format_, *kinds.values()} <= set(CONTEST_FORMATS):
         raise click.UsageError(f"Two commands have no gate, and no formats but {', '.join(CONTEST_FORMATS)}.")
     colour, interrupted = sys.stdout.isatty(), False
@@ -148,6 +150,7 @@ def _compare_commands(
                 margin=margin,
                 store=store,
                 progress=progress,
+                checks=checks,
             )
     except api.ContestInterrupted as stopped:
         contest, interrupted = stopped.contest, True

@@ -45,6 +45,8 @@ def result_options(command: Any) -> Any:
         click.option("--report", "reports", multiple=True, type=click.Path(path_type=Path, dir_okay=False),
                      help="Also write a report: .md, .html, .json or .csv. May be repeated."),
         click.option("--gate", "use_gate", is_flag=True, help="Exit with status 1 unless every candidate passes."),
+        click.option("--policy", type=click.Path(path_type=Path, dir_okay=False),
+                     help="TOML with thresholds of the checks (see `assay checks`)."),
         click.option("--quiet", is_flag=True, help="No progress on standard error."),
     ):  # fmt: skip
         command = option(command)
@@ -120,20 +122,22 @@ def _named(written: str) -> tuple[str, str]:
 
 def run_study(
     study: Study, store: Path, *, budget: float | None, format_: str, reports: tuple[Path, ...], use_gate: bool,
-    quiet: bool,
+    quiet: bool, policy: Path | None = None,
 ) -> None:  # fmt: skip
     """Run a study with progress, print its result, write its reports; with the gate, turn it into exit status 1."""
     from assay import api
+    from assay.judge.checks.policy_file import read_policy
     from assay.show.progress import open_progress
     from assay.show.render import format_of, write_text
 
     kinds = {path: format_of(path) for path in reports}
+    checks = read_policy(policy) if policy else None
     if budget is not None:
         study = study.model_copy(update={"measure": study.measure.model_copy(update={"budget_s": budget})})
     colour = sys.stdout.isatty()
     try:
         with open_progress(quiet=quiet) as progress:
-            result = api.run(study, store, progress)
+            result = api.run(study, store, progress, checks)
     except api.Interrupted as stopped:
         click.echo(rendered(stopped.result, format_, store, colour=colour))
         raise

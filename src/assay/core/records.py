@@ -715,6 +715,8 @@ class Result(Versioned):
     verdicts: tuple[Verdict, ...]
     findings: tuple[Finding, ...]
     not_checked: tuple[str, ...]
+    thresholds: FrozenMap[float] = Field(default_factory=dict)
+    """Of the checks, where a policy set others than the defaults."""
     diagnoses: tuple[Diagnosis, ...] = ()
     """Causes of the findings, those with facts for them first."""
     null_estimates: tuple[Comparison, ...]

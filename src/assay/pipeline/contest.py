@@ -31,6 +31,7 @@ from assay.core.records import (
 )
 from assay.core.study import MeasurePolicy
 from assay.judge.checks.base import Subject
+from assay.judge.checks.policy import CheckPolicy
 from assay.judge.checks.runner import run_checks
 from assay.judge.evidence import compare, summarise
 from assay.judge.stats.quantiles import p90, p99
@@ -90,11 +91,19 @@ class ContestRun:
         progress: who is told; silent while anything is timed.
     """
 
-    def __init__(self, pair: Pair, policy: MeasurePolicy, store: Store, progress: Progress) -> None:
+    def __init__(
+        self,
+        pair: Pair,
+        policy: MeasurePolicy,
+        store: Store,
+        progress: Progress,
+        checks: CheckPolicy | None = None,
+    ) -> None:
         self._pair = pair
         self._policy = policy
         self._store = store
         self._progress = progress
+        self._checks = checks
         self._id = uuid.uuid4().hex
         self._started = time.monotonic()
         self._machine: Machine = surroundings.machine()
@@ -155,6 +164,7 @@ class ContestRun:
                 environment=environment,
                 source=None,
             ),
+            self._checks,
             names=_CHECKS,
         )
         return Contest(

@@ -15,6 +15,7 @@ from assay.core.metrics import METRICS
 from assay.core.records import Contest
 from assay.core.study import Study
 from assay.judge.checks import runner
+from assay.judge.checks.policy import CheckPolicy, thresholds_of
 from assay.keep.artifacts import ArtifactCache
 from assay.keep.store import open_store
 from assay.pipeline.contest import CONTEST
@@ -72,10 +73,12 @@ def _metrics(_: Path) -> Iterator[Entry]:
 
 
 def _checks(_: Path) -> Iterator[Entry]:
+    defaults = CheckPolicy()
     for name in runner.CHECKS:
         check = runner.load_check(name)
         about = (check.__doc__ or "").partition("\n")[0]
-        yield {"name": check.NAME, "rule": check.RULE, "about": about}
+        limits = ", ".join(f"{key}={value:g}" for key, value in thresholds_of(check.RULE, defaults).items())
+        yield {"name": check.NAME, "rule": check.RULE, "thresholds": limits, "about": about}
 
 
 def _studies(store: Path) -> Iterator[Entry]:

@@ -17,6 +17,7 @@ from assay.core.records import (
 )
 from assay.core.study import Gate, Study
 from assay.judge.checks.base import Subject
+from assay.judge.checks.policy import CheckPolicy, changed
 from assay.judge.checks.runner import run_checks
 from assay.judge.diagnosis import diagnose
 from assay.judge.evidence import summarise
@@ -29,8 +30,8 @@ from assay.pipeline.utilisation import TIMES, utilisation
 _LOAD_METRICS = ("load_s", "first_call_s")
 
 
-def judge(evidence: Evidence) -> Result:
-    """Judge a study as far as it has come."""
+def judge(evidence: Evidence, policy: CheckPolicy | None = None) -> Result:
+    """Judge a study as far as it has come, with the thresholds of a policy."""
     baseline = next((row.name for row in evidence.rows if row.plan.role == "baseline"), "")
     quality = {measured.variant: measured for measured in evidence.quality}
     rows = tuple(_row(evidence, row, quality.get(row.name)) for row in evidence.rows) + tuple(
@@ -60,7 +61,7 @@ def judge(evidence: Evidence) -> Result:
         source=evidence.source,
         roofs=evidence.roofs,
     )
-    findings, not_checked = run_checks(subject)
+    findings, not_checked = run_checks(subject, policy)
     verdicts = tuple(verdict(row, comparisons, quality.get(row.name), evidence.study.gate, findings) for row in rows)
     return Result(
         study=evidence.digest,
@@ -75,6 +76,7 @@ def judge(evidence: Evidence) -> Result:
         verdicts=verdicts,
         findings=findings,
         not_checked=not_checked,
+        thresholds=changed(policy or CheckPolicy()),
         diagnoses=diagnose(subject, findings),
         null_estimates=null,
         environment=evidence.environment,

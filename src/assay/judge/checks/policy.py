@@ -7,7 +7,7 @@ from pydantic import Field
 from assay.core.records import Record
 
 
-class CheckPolicy(Record):
+class CheckPolicy(Record, use_attribute_docstrings=True):
     """Thresholds; the text of each field begins with the rule of disbelief that it belongs to."""
 
     first_sample_ratio: float = Field(default=1.5, gt=1)
@@ -181,8 +181,27 @@ class CheckPolicy(Record):
     top1_least: float = Field(default=0.05, ge=0, lt=1)
     """25: top-1 agreement."""
     expanded_bytes: float = Field(default=1.05, ge=1)
-    """Palettes: weights in memory / weights on disk."""
+    """29: weights in memory / weights on disk."""
     rounds_share: float = Field(default=0.5, gt=0, le=1)
     """3, 4, 14: share of the rounds in which it must show, so that one bad moment is no finding."""
     contended_rounds_share: float = Field(default=0.1, gt=0, le=1)
     """13: share of contended rounds."""
+
+
+def changed(policy: CheckPolicy) -> dict[str, float]:
+    """The thresholds of a policy that are not the defaults."""
+    defaults = CheckPolicy()
+    return {
+        name: float(getattr(policy, name))
+        for name in CheckPolicy.model_fields
+        if getattr(policy, name) != getattr(defaults, name)
+    }
+
+
+def thresholds_of(rule: str, policy: CheckPolicy) -> dict[str, float]:
+    """The thresholds that belong to a rule, by the numbers that begin their descriptions."""
+    return {
+        name: float(getattr(policy, name))
+        for name, field in CheckPolicy.model_fields.items()
+        if rule in {part.strip() for part in (field.description or "").partition(":")[0].split(",")}
+    }
