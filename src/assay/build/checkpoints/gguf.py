@@ -18,7 +18,8 @@ import torch
 from assay.build.checkpoints import base
 from assay.build.checkpoints.gguf_blocks import BLOCK_TYPES
 from assay.build.checkpoints.gguf_container import MAGIC, GgufFile, TensorInfo, read_gguf
-from assay.build.checkpoints.gguf_families import FAMILIES, Family, Fields, Stored, restore
+from assay.build.checkpoints.gguf_families import FAMILIES, Family, Stored, restore
+from assay.build.checkpoints.gguf_fields import Fields
 from assay.core.canonical import file_digest
 from assay.core.errors import CheckpointError, CorruptFileError, UnknownArchitectureError
 from assay.core.records import Absent, ModelSource
@@ -43,7 +44,8 @@ class GgufCheckpoint:
         family = _family(file)
         shapes = {name: info.shape for name, info in file.tensors.items()}
         self._tensors = {hf: (info, stored) for hf, info, stored in _translated(file, family)}
-        config = family.config(Fields(file.metadata, shapes, str(file.path)))
+        fields = Fields(file.metadata, shapes, lambda name: dequantise(file, file.tensors[name]), str(file.path))
+        config = family.config(fields)
         self.config: Mapping[str, Any] = MappingProxyType(config)
         self.type_bytes: Mapping[str, int] = MappingProxyType(_bytes_by_type(file))
         """Bytes of the tensors by type of block, such as `{"Q4_1": 66355200, ...}`."""
@@ -93,14 +95,15 @@ class GgufCheckpoint:
         return self._tensors[name]
 
     def _heads(self, name: str, info: TensorInfo, stored: Stored) -> int:
-        if stored != "rows permuted":
+        if stored not in ("rows permuted", "parts apart"):
             return 1
         kind = "num_key_value_heads" if ".k_proj." in name else "num_attention_heads"
         heads: int = self.config[kind]
-        if info.shape[0] % (2 * heads):
+        parts = 2 if stored == "rows permuted" else 3
+        if info.shape[0] % (parts * heads):
             raise CorruptFileError(
                 f"The tensor {name!r} of {self.path} was to be read",
-                f"its {info.shape[0]} rows are no multiple of 2 x {heads} heads",
+                f"its {info.shape[0]} rows are no multiple of {parts} x {heads} heads",
                 "The file is damaged: download or convert it again",
             )
         return heads
@@ -174,6 +177,8 @@ def _family(file: GgufFile) -> Family:
 def _translated(file: GgufFile, family: Family) -> list[tuple[str, TensorInfo, Stored]]:
     found = []
     for name, info in file.tensors.items():
+        if name in family.constants:
+            continue
         translation = family.translate(name)
         if translation is None:
             raise CheckpointError(

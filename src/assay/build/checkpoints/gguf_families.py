@@ -2,7 +2,8 @@
 
 It refuses tensors that it cannot name and metadata that would change the numbers and that no family here computes.
 The layouts follow llama.cpp's converter (`conversion/`): rows of llama's q and k are permuted for its rotary
-embedding, gpt2's Conv1D weights are transposed, and the norms of gemma2 and gemma3 are stored plus one.
+embedding, gpt2's Conv1D weights are transposed, gptneox's queries, keys and values lie apart and not head
+by head, and the norms of gemma2 and gemma3 are stored plus one.
 """
 
 from __future__ import annotations
@@ -14,12 +15,10 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from assay.core.errors import CheckpointError, CorruptFileError
+from assay.build.checkpoints.gguf_fields import ROPE_FREQS, Fields, Floats
 
-Floats = NDArray[np.float32]
-Stored = Literal["as is", "transposed", "rows permuted", "plus one"]
+Stored = Literal["as is", "transposed", "rows permuted", "parts apart", "plus one"]
 
 _BLOCK = re.compile(r"blk\.(0|[1-9]\d*)\.(.+)\.(weight|bias)")
 
@@ -36,6 +35,8 @@ class Family:
     stored: Mapping[str, Stored]
     """Layout in the file by inner GGUF name (`attn_q`), where it is not Hugging Face's; `plus one` also outside."""
     config: Callable[[Fields], dict[str, Any]]
+    constants: frozenset[str] = frozenset()
+    """Tensors that `config` reads and that no model has."""
 
     def translate(self, name: str) -> tuple[str, Stored] | None:
         """Hugging Face's name of a tensor and its layout in the file; None where the family has no such tensor."""
@@ -50,81 +51,17 @@ class Family:
         return f"{self.outer[inner]}.{ending}", self.stored.get(inner, "as is")
 
 
-class Fields:
-    """Metadata of one file under its architecture's prefix, with errors that name the key."""
-
-    def __init__(self, metadata: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], location: str) -> None:
-        self.metadata = metadata
-        self.shapes = shapes
-        self.location = location
-        self.architecture = str(metadata["general.architecture"])
-
-    def fail(self, found: str) -> CorruptFileError:
-        """The error for metadata that cannot be true."""
-        return CorruptFileError(
-            f"The config of the GGUF file {self.location} was to be read", found, "Convert the model again"
-        )
-
-    def _find(self, key: str, default: Any) -> Any:
-        found = self.metadata.get(f"{self.architecture}.{key}", default)
-        if found is None:
-            raise self.fail(f"the key '{self.architecture}.{key}' is missing")
-        return found
-
-    def whole(self, key: str, default: int | None = None) -> int:
-        """A positive whole number."""
-        found = self._find(key, default)
-        if not isinstance(found, int) or isinstance(found, bool) or found <= 0:
-            raise self.fail(f"'{self.architecture}.{key}' is {found!r}, no positive whole number")
-        return found
-
-    def real(self, key: str, default: float | None = None) -> float:
-        """A positive number, as the shortest decimal that gives the stored float32."""
-        found = self._find(key, default)
-        if not isinstance(found, float) or not 0 < found < float("inf"):
-            raise self.fail(f"'{self.architecture}.{key}' is {found!r}, no positive number")
-        return float(str(np.float32(found)))
-
-    def has(self, tensor: str) -> bool:
-        """Whether the file holds a tensor of this GGUF name."""
-        return tensor in self.shapes
-
-    def rope_scaling(self) -> dict[str, Any] | None:
-        """`rope_scaling` of config.json; None where positions are not scaled."""
-        kind = self.metadata.get(f"{self.architecture}.rope.scaling.type", "none")
-        if kind == "none":
-            return None
-        if kind != "linear":
-            raise CheckpointError(
-                f"The config of the GGUF file {self.location} was to be read",
-                f"its positions are scaled by {kind!r}",
-                "Assay reads GGUF files whose positions are not scaled, or scaled linearly",
-            )
-        return {"rope_type": "linear", "factor": self.real("rope.scaling.factor")}
-
-    def common(self) -> dict[str, Any]:
-        """Fields that every family has: vocabulary, tied embeddings, special tokens."""
-        if "token_embd.weight" not in self.shapes:
-            raise self.fail("the tensor 'token_embd.weight' is missing")
-        fields: dict[str, Any] = {
-            "vocab_size": self.shapes["token_embd.weight"][0],
-            "tie_word_embeddings": not self.has("output.weight"),
-        }
-        for name, key in (("bos", "bos"), ("eos", "eos"), ("pad", "padding")):
-            found = self.metadata.get(f"tokenizer.ggml.{key}_token_id")
-            if isinstance(found, int):
-                fields[f"{name}_token_id"] = found
-        return fields
-
-
 def restore(values: Floats, stored: Stored, heads: int) -> Floats:
-    """Undo the converter's layout; `heads` is the number of heads of a tensor whose rows were permuted."""
+    """Undo the converter's layout; `heads` is the number of heads of a tensor whose rows are in another order."""
     match stored:
         case "transposed":
             return np.ascontiguousarray(values.T) if values.ndim == 2 else values
         case "rows permuted":
             split = values.reshape(heads, values.shape[0] // heads // 2, 2, *values.shape[1:])
             return np.ascontiguousarray(split.swapaxes(1, 2)).reshape(values.shape)
+        case "parts apart":
+            split = values.reshape(3, heads, values.shape[0] // heads // 3, *values.shape[1:])
+            return np.ascontiguousarray(split.swapaxes(0, 1)).reshape(values.shape)
         case "plus one":
             return values - np.float32(1)
         case _:
@@ -179,6 +116,66 @@ def _gemma2(fields: Fields) -> dict[str, Any]:
         "rope_theta": fields.real("rope.freq_base", 10000.0),
         "attn_logit_softcapping": fields.real("attn_logit_softcapping", 50.0),
         "final_logit_softcapping": fields.real("final_logit_softcapping", 30.0),
+    }
+
+
+def _qwen2(fields: Fields) -> dict[str, Any]:
+    config = _llama_like(fields)
+    del config["attention_bias"]
+    return config | {
+        "model_type": "qwen2",
+        "architectures": ["Qwen2ForCausalLM"],
+        "hidden_act": "silu",
+        "rope_theta": fields.real("rope.freq_base", 10000.0),
+        "use_sliding_window": False,
+    }
+
+
+def _qwen3(fields: Fields) -> dict[str, Any]:
+    return _llama_like(fields) | {
+        "model_type": "qwen3",
+        "architectures": ["Qwen3ForCausalLM"],
+        "hidden_act": "silu",
+        "rope_theta": fields.real("rope.freq_base", 10000.0),
+        "use_sliding_window": False,
+    }
+
+
+def _with_layer_norms(fields: Fields) -> dict[str, Any]:
+    heads, hidden = fields.whole("attention.head_count"), fields.whole("embedding_length")
+    return fields.common() | {
+        "hidden_size": hidden,
+        "intermediate_size": fields.whole("feed_forward_length"),
+        "num_hidden_layers": fields.whole("block_count"),
+        "num_attention_heads": heads,
+        "max_position_embeddings": fields.whole("context_length"),
+        "layer_norm_eps": fields.real("attention.layer_norm_epsilon"),
+        "rope_scaling": fields.rope_scaling(),
+    }
+
+
+def _gptneox(fields: Fields) -> dict[str, Any]:
+    config = _with_layer_norms(fields)
+    return config | {
+        "model_type": "gpt_neox",
+        "architectures": ["GPTNeoXForCausalLM"],
+        "hidden_act": "gelu",
+        "use_parallel_residual": fields.flag("use_parallel_residual", True),
+        "attention_bias": fields.has("blk.0.attn_qkv.bias"),
+        "rotary_emb_base": fields.real("rope.freq_base", 10000.0),
+        "rotary_pct": fields.rotated_share(max(config["hidden_size"] // config["num_attention_heads"], 1)),
+    }
+
+
+def _phi2(fields: Fields) -> dict[str, Any]:
+    config = _with_layer_norms(fields)
+    return config | {
+        "model_type": "phi",
+        "architectures": ["PhiForCausalLM"],
+        "hidden_act": "gelu_new",
+        "num_key_value_heads": fields.whole("attention.head_count_kv", config["num_attention_heads"]),
+        "rope_theta": fields.real("rope.freq_base", 10000.0),
+        "partial_rotary_factor": fields.rotated_share(max(config["hidden_size"] // config["num_attention_heads"], 1)),
     }
 
 
@@ -248,6 +245,57 @@ FAMILIES = MappingProxyType(
             "model.layers",
             {"attn_q": "rows permuted", "attn_k": "rows permuted"},
             _llama,
+            frozenset({ROPE_FREQS}),
+        ),
+        "qwen2": Family(
+            _LLAMA_OUTER,
+            _LLAMA_LAYER | {"ffn_norm": "post_attention_layernorm"},
+            "model.layers",
+            {},
+            _qwen2,
+            frozenset({ROPE_FREQS}),
+        ),
+        "qwen3": Family(
+            _LLAMA_OUTER,
+            _LLAMA_LAYER
+            | {
+                "ffn_norm": "post_attention_layernorm",
+                "attn_q_norm": "self_attn.q_norm",
+                "attn_k_norm": "self_attn.k_norm",
+            },
+            "model.layers",
+            {},
+            _qwen3,
+            frozenset({ROPE_FREQS}),
+        ),
+        "gptneox": Family(
+            {"token_embd": "gpt_neox.embed_in", "output_norm": "gpt_neox.final_layer_norm", "output": "embed_out"},
+            {
+                "attn_norm": "input_layernorm",
+                "attn_qkv": "attention.query_key_value",
+                "attn_output": "attention.dense",
+                "ffn_norm": "post_attention_layernorm",
+                "ffn_up": "mlp.dense_h_to_4h",
+                "ffn_down": "mlp.dense_4h_to_h",
+            },
+            "gpt_neox.layers",
+            {"attn_qkv": "parts apart"},
+            _gptneox,
+        ),
+        "phi2": Family(
+            {"token_embd": "model.embed_tokens", "output_norm": "model.final_layernorm", "output": "lm_head"},
+            {
+                "attn_norm": "input_layernorm",
+                "attn_q": "self_attn.q_proj",
+                "attn_k": "self_attn.k_proj",
+                "attn_v": "self_attn.v_proj",
+                "attn_output": "self_attn.dense",
+                "ffn_up": "mlp.fc1",
+                "ffn_down": "mlp.fc2",
+            },
+            "model.layers",
+            {},
+            _phi2,
         ),
         "gemma2": Family(
             _LLAMA_OUTER,

@@ -246,10 +246,20 @@ class RotaryTable:
         head_dim: H.
         theta: `rope_theta` of config.json.
         scaling: which dimensions are rotated, an even number, and how long wavelengths are stretched.
+
+    Raises:
+        CheckpointError: longrope's factors are not as many as the angles.
     """
 
     def __init__(self, head_dim: int, theta: float, scaling: RopeScaling) -> None:
         self._rotated = int(head_dim * scaling.partial_rotary_factor)
+        for factors in (scaling.short_factor, scaling.long_factor):
+            if factors and len(factors) != self._rotated // 2:
+                raise CheckpointError(
+                    "read the factors of longrope",
+                    f"there are {len(factors)} for {self._rotated} rotated dimensions",
+                    "There must be one for each two dimensions: correct config.json",
+                )
         self._theta = theta
         self._scaling = scaling
         self._scale_length = 0
