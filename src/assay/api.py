@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -366,7 +367,7 @@ def build(
     Raises:
         AssayError: the model cannot be read or a transform cannot be applied.
     """
-    checkpoint = catalog.open_checkpoint(model, adapter)
+    checkpoint = catalog.open_checkpoint(catalog.assembled_model(model, store, warnings.warn), adapter)
     directory, _ = find_or_build(
         checkpoint, tuple(transforms), format_name, ArtifactCache(open_store(store).artifacts_directory)
     )

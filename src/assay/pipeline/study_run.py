@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from assay import catalog
 from assay.core.canonical import digest
 from assay.core.errors import RunError
 from assay.core.records import (
@@ -170,6 +171,7 @@ class StudyRun:
     def _prepare(self, worker: WorkerProcess, model: str) -> tuple[ModelSource, str, tuple[str, ...], Tokens]:
         """The source, the name by which every worker finds the same files, what is odd in them, and the text's ids."""
         self._progress.stage("reading the model", 2)
+        model = catalog.assembled_model(model, self._store.directory, self._progress.say)
         try:
             inspected = worker.ask("inspect", _BUILD_TIMEOUT_S, model=model, adapter=self._study.adapter)
             self._progress.advance(1)
