@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -171,6 +171,21 @@ class ConfigFields:
         if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
             raise self._wrong(key, found, "a list of strings")
         return tuple(found)
+
+    def each(self, key: str, count: int, default: float | Sequence[float]) -> tuple[float, ...]:
+        """One number from 0 on for each of `count` layers, from a list, or from one number for all.
+
+        Raises:
+            CheckpointError: it is neither, or the list has another length.
+        """
+        found = self._take(key, default)
+        numbers = found if isinstance(found, list | tuple) else [found] * count
+        if len(numbers) != count or not all(
+            isinstance(number, int | float) and not isinstance(number, bool) and 0 <= number < float("inf")
+            for number in numbers
+        ):
+            raise self._wrong(key, found, f"a number from 0 on, or a list of {count} of them")
+        return tuple(numbers)
 
     def only(self, key: str, implemented: Any, meaning: str) -> None:
         """Refuse values of `key` but `implemented` or null: they alter the computation. Raises CheckpointError."""

@@ -181,15 +181,20 @@ def _match_names(
     asked: str, kind: Family, wanted: Mapping[str, tuple[int, ...]], names: tuple[str, ...]
 ) -> dict[str, str]:
     """From the model's names to the checkpoint's. Raises CheckpointError that names what is missing or superfluous."""
-    kept = [name for name in names if not any(fnmatchcase(name, pattern) for pattern in kind.IGNORED_TENSORS)]
-    bare = not any(name.startswith(kind.BASE_PREFIX) for name in kept)
+    bare = not any(name.startswith(kind.BASE_PREFIX) for name in names)
     stored = {}
-    for name in kept:
+    for name in names:
         module, _, leaf = name.rpartition(".")
         head = module in _HEADS
         stored[f"{_HEAD}.{leaf}" if head else kind.BASE_PREFIX + name if bare else name] = name
     missing = [name for name in wanted if name not in stored]
-    superfluous = [stored[name] for name in stored if name not in wanted and name != f"{_HEAD}.weight"]
+    superfluous = [
+        stored[name]
+        for name in stored
+        if name not in wanted
+        and name != f"{_HEAD}.weight"
+        and not any(fnmatchcase(stored[name], pattern) for pattern in kind.IGNORED_TENSORS)
+    ]
     for problem, found in (("lacks", missing), ("also has", superfluous)):
         if found:
             more = f" and {len(found) - 3} more" if len(found) > 3 else ""

@@ -19,7 +19,7 @@ from assay.build.nn.attention import causal_attention
 from assay.build.nn.embedding import ScaledEmbedding
 from assay.build.nn.kv_cache import Kind, KVCache
 from assay.build.nn.kv_cache_layers import new_mixed_kv_cache
-from assay.build.nn.local_layers import local_windows
+from assay.build.nn.local_layers import layer_rope, local_windows
 from assay.build.nn.norm import WideRMSNorm
 from assay.build.nn.padding import padding_mask
 from assay.build.nn.rope import RopeScaling, RotaryTable, rotate
@@ -67,6 +67,7 @@ class Config:
         fields.only("add_cross_attention", False, "cross attention")
         fields.only("use_bidirectional_attention", False, "attention to what comes after")
         fields.only("attn_logit_softcapping", None, "capped scores")
+        positions = fields.integer("max_position_embeddings", 131072)
         layers = fields.integer("num_hidden_layers", 26)
         read = cls(
             vocab_size=fields.integer("vocab_size", 262208),
@@ -76,10 +77,10 @@ class Config:
             num_attention_heads=fields.integer("num_attention_heads", 8),
             num_key_value_heads=fields.integer("num_key_value_heads", 4),
             head_dim=fields.integer("head_dim", 256),
-            max_position_embeddings=fields.integer("max_position_embeddings", 131072),
+            max_position_embeddings=positions,
             rms_norm_eps=fields.number("rms_norm_eps", 1e-6),
-            rope_global=_rope(fields, "full_attention", "rope_theta", 1000000.0),
-            rope_local=_rope(fields, "sliding_attention", "rope_local_base_freq", 10000.0),
+            rope_global=layer_rope(fields, "full_attention", "rope_theta", 1000000.0, positions),
+            rope_local=layer_rope(fields, "sliding_attention", "rope_local_base_freq", 10000.0, positions),
             attention_bias=fields.flag("attention_bias", False),
             query_pre_attn_scalar=fields.number("query_pre_attn_scalar", 256),
             windows=local_windows(fields, layers, 4096, fields.integer("sliding_window_pattern", 6)),
@@ -95,17 +96,6 @@ class Config:
                 "The key-value heads must divide the heads, and the width must be even: correct config.json",
             )
         return read
-
-
-def _rope(fields: ConfigFields, kind: str, theta_key: str, theta: float) -> tuple[float, RopeScaling]:
-    """Theta and scaling of one kind of layers: of its table in transformers 5, of keys of its own in 4."""
-    tables = fields.mapping("rope_parameters")
-    table = dict(tables.get(kind) or {})
-    if kind == "full_attention":
-        table |= fields.mapping("rope_scaling")
-    found = fields.number(theta_key, theta)
-    scaling = RopeScaling.from_dict(table)
-    return ConfigFields("gemma3_text", table).number("rope_theta", found), scaling
 
 
 def contract(config: Config, dtype: str) -> Contract:

@@ -1,8 +1,12 @@
-"""Which layers of a model are local, and how far they see; it refuses a list that does not name each layer."""
+"""Which layers of a model are local, how they count positions, and which read the keys of others.
+
+It refuses what does not fit the layers.
+"""
 
 from __future__ import annotations
 
 from assay.build.config_fields import ConfigFields
+from assay.build.nn.rope import RopeScaling
 from assay.core.errors import CheckpointError
 
 _FULL, _SLIDING = "full_attention", "sliding_attention"
@@ -52,3 +56,50 @@ def _by_type(types: tuple[str, ...], layers: int, window: int | None) -> tuple[i
             f"Each layer must be {_FULL} or {_SLIDING}, the latter with a window that is on",
         )
     return tuple(window if kind == _SLIDING else None for kind in types)
+
+
+def kv_owners(fields: ConfigFields, windows: tuple[int | None, ...], shared: int) -> tuple[int, ...]:
+    """For each layer the one whose keys and values it sees: for the last ones, the last before them of the same kind.
+
+    Args:
+        fields: the config: `num_kv_shared_layers`.
+        windows: of each layer, None where it sees the whole context.
+        shared: how many of the last layers have none of their own, where the config does not say.
+
+    Raises:
+        CheckpointError: a layer has nobody to read from.
+    """
+    first = len(windows) - fields.count("num_kv_shared_layers", shared)
+    owners = list(range(len(windows)))
+    for layer in range(max(first, 0), len(windows)):
+        before = [owner for owner in range(first) if windows[owner] == windows[layer]]
+        if not before:
+            raise CheckpointError(
+                "read num_kv_shared_layers of config.json",
+                f"layer {layer} is to read keys of an earlier layer of its kind, and there is none before {first}",
+                "Use the config.json that was saved with these weights",
+            )
+        owners[layer] = before[-1]
+    return tuple(owners)
+
+
+def layer_rope(
+    fields: ConfigFields, kind: str, theta_key: str, theta: float, positions: int
+) -> tuple[float, RopeScaling]:
+    """Theta and scaling of one kind of layers: from its table in transformers 5, from keys of its own in 4.
+
+    Args:
+        fields: the config.
+        kind: `full_attention` or `sliding_attention`.
+        theta_key: what transformers 4 called theta.
+        theta: where the config says nothing.
+        positions: `max_position_embeddings`.
+
+    Raises:
+        CheckpointError: what `RopeScaling.from_dict` refuses, or theta is no positive number.
+    """
+    table = dict(fields.mapping("rope_parameters").get(kind) or {})
+    if kind == _FULL:
+        table |= fields.mapping("rope_scaling")
+    beside = fields.number(theta_key, theta)
+    return ConfigFields("gemma", table).number("rope_theta", beside), RopeScaling.from_dict(table, positions)

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from assay.build.models import gemma2, gemma3_text, gpt2, llama
+from assay.build.models import gemma2, gemma3_text, gemma3n_text, gpt2, llama
 from assay.core.errors import CheckpointError
 
 LLAMA = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2, "intermediate_size": 96}
@@ -64,7 +64,7 @@ def test_gemma3_positions_of_both_versions_read_the_same():
 
 
 def test_every_key_that_transformers_writes_is_known():
-    from transformers import Gemma2Config, Gemma3TextConfig, GPT2Config, LlamaConfig
+    from transformers import Gemma2Config, Gemma3nTextConfig, Gemma3TextConfig, GPT2Config, LlamaConfig
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -72,6 +72,7 @@ def test_every_key_that_transformers_writes_is_known():
         gpt2.Config.from_dict(GPT2Config().to_dict())
         gemma2.Config.from_dict(Gemma2Config().to_dict())
         gemma3_text.Config.from_dict(Gemma3TextConfig().to_dict())
+        assert gemma3n_text.Config.from_dict(Gemma3nTextConfig().to_dict()) == gemma3n_text.Config.from_dict({})
 
 
 def test_keys_known_to_alter_another_familys_computation_are_refused_unless_they_are_off():
@@ -109,6 +110,11 @@ def test_unknown_keys_are_named_in_a_warning():
         (gemma2, {"layer_types": "all"}, "a list of strings"),
         (gemma2, {"final_logit_softcapping": 0.0}, "final_logit_softcapping = 0.0"),
         (gemma2, {"num_key_value_heads": 3}, "8 heads over 3 key-value heads"),
+        (gemma3n_text, {"num_kv_shared_layers": 34}, "layer 4 is to read keys"),
+        (gemma3n_text, {"altup_active_idx": 4}, "stream 4 of 4"),
+        (gemma3n_text, {"activation_sparsity_pattern": 1.0}, "sparsity up to 1.0"),
+        (gemma3n_text, {"activation_sparsity_pattern": [0.5]}, "a list of 35"),
+        (gemma3n_text, {"intermediate_size": -1}, "intermediate_size = -1"),
         (gemma3_text, {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping = 50.0"),
         (gemma3_text, {"sliding_window": None, "query_pre_attn_scalar": -1}, "query_pre_attn_scalar = -1"),
         (gemma3_text, {"rope_scaling": {"rope_type": "zeta"}}, "zeta"),

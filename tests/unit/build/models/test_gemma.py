@@ -1,9 +1,12 @@
 """The Gemma families against transformers on small random models, below, at and beyond the window."""
 
+import importlib
+
 import pytest
 import torch
-from transformers import Gemma2Config, Gemma3TextConfig
+from transformers import Gemma2Config, Gemma3nTextConfig, Gemma3TextConfig
 
+from assay.core import cost
 from assay.core.errors import ContractError
 
 WINDOW, TOKENS = 8, 40
@@ -40,6 +43,27 @@ CONFIGS = {
     "gemma3, linear positions": Gemma3TextConfig(**SHAPE, sliding_window_pattern=2, rope_parameters=POSITIONS),
     "gemma3, one key for all heads": Gemma3TextConfig(
         **{**SHAPE, "num_key_value_heads": 1}, sliding_window_pattern=2, attention_bias=True
+    ),
+}
+SHAPE_3N = {key: value for key, value in SHAPE.items() if key != "query_pre_attn_scalar"}
+SHAPE_3N |= {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 90, "laurel_rank": 6}
+SHAPE_3N |= {"num_hidden_layers": 6, "num_kv_shared_layers": 2}
+LOCAL_AND_GLOBAL = ["sliding_attention", "full_attention"] * 3
+CONFIGS |= {
+    "gemma3n": Gemma3nTextConfig(**SHAPE_3N, layer_types=LOCAL_AND_GLOBAL),
+    "gemma3n, nothing shared, sparse gates": Gemma3nTextConfig(
+        **{**SHAPE_3N, "num_kv_shared_layers": 0, "intermediate_size": [80, 80, 64, 80, 48, 80]},
+        layer_types=LOCAL_AND_GLOBAL,
+        activation_sparsity_pattern=[0.95, 0.5, 0.0, 0.0, 0.3, 0.0],
+    ),
+    "gemma3n, two streams, the second active": Gemma3nTextConfig(
+        **{**SHAPE_3N, "num_kv_shared_layers": 4},
+        layer_types=LOCAL_AND_GLOBAL,
+        altup_num_inputs=2,
+        altup_active_idx=1,
+        altup_correct_scale=False,
+        attention_bias=True,
+        final_logit_softcapping=5.0,
     ),
 }
 CHUNKS = (
@@ -158,7 +182,8 @@ def test_local_layers_keep_their_window_and_little_more(pair):
     cache = ours.new_cache(1, 128, torch.float32, "cpu")
     token = 2 * config.num_key_value_heads * config.head_dim * 4
     slots = {None: 128, WINDOW: (WINDOW - 1 + 64) * 5 // 4}
-    assert cache.nbytes == token * sum(slots[window] for window in config.windows)
+    keeping = sorted(set(getattr(config, "kv_owners", range(config.num_hidden_layers))))
+    assert cache.nbytes == token * sum(slots[config.windows[layer]] for layer in keeping)
 
 
 def test_planted_faults_are_seen(both):
@@ -183,7 +208,24 @@ def test_planted_faults_are_seen(both):
         assert relative(ours(tokens), expected) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["gemma2", "gemma3"])
+def test_products_of_matrices_are_those_that_the_contract_counts(pair):
+    _, ours = pair
+    counted = 0
+
+    def count(module, _, __):
+        nonlocal counted
+        counted += module.weight.numel()
+
+    for module in ours.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.register_forward_hook(count)
+    with torch.inference_mode():
+        ours(drawn(1, 1))
+    family = importlib.import_module(type(ours).__module__)
+    assert cost.matmul_parameters(family.contract(ours.config, "float32")) == counted
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gemma3", "gemma3n"])
 def test_bf16_logits_are_as_near_as_bf16_is(name, both):
     theirs, ours = both(CONFIGS[name], spread=0.02)
     tokens = drawn(1)
