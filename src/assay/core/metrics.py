@@ -36,7 +36,6 @@ _ALL = (
     Metric("forward_s", "s", "lower", "forward"),
     Metric("backward_s", "s", "lower", "backward"),
     Metric("optimizer_step_s", "s", "lower", "optimizer step"),
-    Metric("train_step_s", "s", "lower", "forward and backward"),
     Metric("ttft_s", "s", "lower", "time to first token"),
     Metric("tok_per_s", "tok/s", "higher", "tokens per second"),
     Metric("items_per_s", "1/s", "higher", "sequences or requests per second"),

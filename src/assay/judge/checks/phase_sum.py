@@ -13,6 +13,8 @@ NAME = "phase_sum"
 RULE = "7"
 _PARTS = ("forward_s", "backward_s")
 _WHOLE = "train_step_s"
+_OPTIMIZER = "optimizer_step_s"
+"""Inside the whole where it is timed beside the others."""
 
 
 def check(subject: Subject, policy: CheckPolicy) -> Answer:
@@ -29,7 +31,7 @@ def check(subject: Subject, policy: CheckPolicy) -> Answer:
             if forward is not None and backward is not None:
                 unseen["no time of the whole step beside forward and backward"] = None
         elif not derived and whole > 0:
-            findings += _sum(entry, forward, backward, whole, policy)
+            findings += _sum(entry, forward + backward, whole, policy)
     return Answer(tuple(findings), tuple(unseen))
 
 
@@ -58,19 +60,21 @@ def _derived(entry: Entry, phase: str) -> Finding:
     )
 
 
-def _sum(entry: Entry, forward: float, backward: float, whole: float, policy: CheckPolicy) -> list[Finding]:
-    error = standard_error(*(entry.error(metric) for metric in (*_PARTS, _WHOLE)))
-    gap = forward + backward - whole
+def _sum(entry: Entry, both: float, whole: float, policy: CheckPolicy) -> list[Finding]:
+    parts = (*_PARTS, *((_OPTIMIZER,) if entry.figure(_OPTIMIZER) is not None else ()))
+    error = standard_error(*(entry.error(metric) for metric in (*parts, _WHOLE)))
+    step = entry.value(_OPTIMIZER) or 0.0
+    gap = both + step - whole
     if abs(gap) <= max(policy.phase_sum * whole, 2 * error):
         return []
     return [
         Finding(
             check=NAME,
             severity="ERR",
-            cells=entry.cells(*_PARTS, _WHOLE),
-            numbers={"forward_s": forward, "backward_s": backward, "whole_s": whole, "gap_s": gap, "error_s": error},
-            summary=f"{entry.name}: forward {forward:.4g} s + backward {backward:.4g} s is {gap / whole:+.1%} off the "
-            f"whole of {whole:.4g} s",
+            cells=entry.cells(*parts, _WHOLE),
+            numbers={"parts_s": both + step, "whole_s": whole, "gap_s": gap, "error_s": error},
+            summary=f"{entry.name}: {' + '.join(f'{name} {entry.value(name):.4g} s' for name in parts)} is "
+            f"{gap / whole:+.1%} off the whole of {whole:.4g} s",
             cause="a phase is not synchronised, was timed with other sizes, or the whole holds more than the two"
             if gap < 0
             else "a phase is timed twice, or the whole was timed without a synchronisation",

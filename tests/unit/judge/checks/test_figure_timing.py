@@ -88,6 +88,12 @@ def test_phases_that_do_not_add_up_are_errors_on_all_three() -> None:
     assert cells_of(findings) == {("a", "forward_s"), ("a", "backward_s"), ("a", "train_step_s")}
 
 
+def test_an_optimizer_that_is_timed_belongs_to_the_whole() -> None:
+    parts = {"forward_s": 0.010, "backward_s": 0.020, "optimizer_step_s": 0.005}
+    assert severities("phase_sum", table(row("a", {**parts, "train_step_s": 0.035}))) == []
+    assert severities("phase_sum", table(row("a", {**parts, "train_step_s": 0.030}))) == ["ERR"]
+
+
 def test_a_gap_within_two_standard_errors_is_no_finding() -> None:
     wide = row("a", {"forward_s": (0.010, 0.003), "backward_s": (0.020, 0.003), "train_step_s": (0.0315, 0.003)})
     assert severities("phase_sum", table(wide), samples=10) == []
