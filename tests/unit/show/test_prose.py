@@ -22,8 +22,8 @@ COMPARATIVES = re.compile(
 
 def struck(result: Result, row: str, metric: str) -> Result:
     planted = Finding(
-        check="planted", severity="ERR", cells=(Cell(row=row, metric=metric),), summary="planted fault", cause="planted",
-        remedy="none",
+        check="planted", severity="ERR", cells=(Cell(row=row, metric=metric),), summary="planted fault",
+        cause="planted", remedy="none",
     )  # fmt: skip
     return result.model_copy(update={"findings": (*result.findings, planted)})
 

@@ -79,20 +79,23 @@ class _Columns:
         if role.kind in ("unknown", "value") and filled:
             if len(numbers) >= _SHARE * len(filled):
                 return self._by_unit(role, numbers)
+            if all(stated.fact_value("compiled", text) is not None for text in filled) and role.said:
+                return role
             if sum(stated.dtype_in(text) is not None for text in filled) > 0.8 * len(filled):
                 return replace(role, kind="fact", name="dtype")
             return replace(role, kind="label", name="label")
         return role
 
     def _by_unit(self, role: Role, numbers: list[Number]) -> Role:
-        units = {number.unit.base for number in numbers if number.unit}
-        if len(units) == 1 and role.unit is None:
-            unit = next(number.unit for number in numbers if number.unit)
-            metric = metric_with_unit("call_s", unit) if unit.base in ("s", "s/tok", "tok/s", "1/s", "FLOP/s") else None
-            metric = metric or {"J": "energy_j", "W": "power_w"}.get(unit.base)
-            if metric:
-                return replace(role, kind="metric", name=metric)
-        return role
+        """A metric that the unit alone tells. A header's own unit of time tells nothing: it may be a spread's."""
+        units = {number.unit for number in numbers if number.unit} or {role.unit}
+        bases = {unit.base for unit in units if unit is not None}
+        if len(bases) != 1 or (role.unit is not None and role.unit.base == "s") or role.statistic != "value":
+            return role
+        base = bases.pop()
+        metric = {"s": "call_s", "s/tok": "tpot_s", "tok/s": "tok_per_s", "1/s": "items_per_s", "J": "energy_j",
+                  "W": "power_w", "FLOP/s": "achieved_flops_per_s"}.get(base)  # fmt: skip
+        return replace(role, kind="metric", name=metric) if metric else role
 
     def _named_first(self, columns: list[Column]) -> list[Column]:
         """A first column of texts that nothing else claims is the rows' name."""

@@ -102,7 +102,8 @@ _TF32 = re.compile(
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _PAIR = re.compile(r"^\s*(?:[-*+•]\s+)?\**\s*([A-Za-z][\w ./()-]{1,30}?)\s*\**\s*[:=]\s*\**\s*([^\n]{1,80})$")
 _ON_DEVICE = re.compile(
-    r"\b(?:on|using|with|device|gpu|hardware|machine)\s*:?\s+(?:an?|the|one|single|our|my|1x)?\s*((?:[\w-]+\s?){1,6})",
+    r"(?:\b(?:on|using|with|device|gpu|hardware|machine)\s*:?\s+|^\s*(?=(?:one|an?|single|our|1 ?x)\b))"
+    r"(?:an?|the|one|single|our|my|1x)?\s*((?:[\w-]+\s?){1,6})",
     re.IGNORECASE,
 )
 LIMIT_PROSE = 20_000

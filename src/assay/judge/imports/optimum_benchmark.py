@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from assay.core.figures import FigureTable
 from assay.core.records import Scalar
 from assay.judge.imports.builder import Builder, number, numbers, text
-from assay.judge.imports.document import Document
+from assay.judge.imports.document import LIMIT_ROWS, Document
 
 NAME = "optimum-benchmark"
+_FLAT = re.compile(r"\breport\.\w+\.latency\.mean\b")
 _PHASES = ("load_model", "load", "prefill", "decode", "per_token", "forward", "call", "overall", "warmup", "train")
 _TIMES = {
     "load_model": "load_s", "load": "load_s", "prefill": "prefill_s", "decode": "call_s@decode", "per_token": "tpot_s",
@@ -28,26 +32,54 @@ _DDOF = 0
 
 
 def recognises(document: Document) -> bool:
-    """True for a report, alone or beside its configuration."""
-    return document.is_json and _report(document.json) is not None
+    """True for a report, alone or beside its configuration, as JSON or as the flat CSV of it."""
+    if document.is_json:
+        return _report(document.json) is not None
+    return bool(_FLAT.search(document.head.partition("\n")[0]))
 
 
 def read(document: Document) -> tuple[FigureTable, ...]:
-    """One row, with the phases as metrics."""
-    content = document.json
-    report = _report(content) or {}
-    config = content.get("config") if isinstance(content.get("config"), Mapping) else {}
-    builder = Builder(text(config, "name") or document.stem, document.name, {"ddof": _DDOF})
-    row = builder.row(text(config, "name") or document.stem, _facts(config))
-    if row is None:
-        return ()
-    for phase in _PHASES:
-        if isinstance(report.get(phase), Mapping):
-            _phase(builder, row, phase, report[phase])
-    for phase in report:
-        if phase not in _PHASES:
-            builder.unread(f"{str(phase)[:60]!r} of the report")
+    """One row for each benchmark, with the phases as metrics."""
+    benchmarks = [document.json] if document.is_json else _from_csv(document.text)
+    builder = Builder(document.stem, document.name, {"ddof": _DDOF})
+    for benchmark in benchmarks:
+        report = _report(benchmark) or {}
+        config = benchmark.get("config") if isinstance(benchmark.get("config"), Mapping) else {}
+        row = builder.row(text(config, "name") or document.stem, _facts(config))
+        if row is None:
+            break
+        for phase in _PHASES:
+            if isinstance(report.get(phase), Mapping):
+                _phase(builder, row, phase, report[phase])
+        for phase in report:
+            if phase not in _PHASES:
+                builder.unread(f"{str(phase)[:60]!r} of the report")
     return builder.build()
+
+
+def _from_csv(content: str) -> list[dict[str, Any]]:
+    """Benchmarks from columns such as `report.prefill.latency.mean`."""
+    found: list[dict[str, Any]] = []
+    for row in csv.DictReader(io.StringIO(content)):
+        if len(found) > LIMIT_ROWS:
+            break
+        nested: dict[str, Any] = {}
+        for key, value in row.items():
+            place = nested
+            *path, last = str(key).split(".")[:8]
+            for step in path:
+                inner = place.setdefault(step, {})
+                place = inner if isinstance(inner, dict) else {}
+            place[last] = _number_or_text(value)
+        found.append(nested)
+    return found
+
+
+def _number_or_text(value: Any) -> Any:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return value or None
 
 
 def _report(content: Any) -> Mapping[str, Any] | None:

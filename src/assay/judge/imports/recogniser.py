@@ -237,11 +237,7 @@ class _Recogniser:
         for column in columns:
             if column.role.kind != "ratio":
                 continue
-            own = role_of(re.sub(r"speed ?-?up|ratio|relative|saving|reduction|vs\.? .*", " ", column.role.name)).name
-            metric = next(
-                (c.role.name for c in columns if c.role.kind == "metric" and c.role.name.partition("@")[0] == own),
-                first,
-            )
+            metric = self._ratio_of(column, columns) or first
             if metric is None or column.role.unit is not None:
                 self._unread.append(f"column {column.role.said!r}: a ratio of what is not said")
                 continue
@@ -254,6 +250,16 @@ class _Recogniser:
                     self._ratios.append(printed.model_copy(update={"against": against}))
                 elif read is not None:
                     self._miss(column.cells[place], "no plain ratio")
+
+    def _ratio_of(self, column: Column, columns: Sequence[Column]) -> str | None:
+        """The metric that a ratio's own header names: a rate before a time of the same phase."""
+        named = role_of(re.sub(r"speed ?-?up|ratio|relative|saving|reduction|vs\.? .*", " ", column.role.name)).name
+        like = [
+            other.role.name
+            for other in columns
+            if named and other.role.kind == "metric" and other.role.name.startswith(named.removesuffix("_s"))
+        ]
+        return next((name for name in like if name.endswith("_per_s")), like[0] if like else None)
 
     def _against(self, column: Column, names: Sequence[str]) -> str | Absent:
         said = re.search(

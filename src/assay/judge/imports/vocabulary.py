@@ -113,7 +113,7 @@ _METRICS: tuple[tuple[str, str], ...] = (
     ("achieved_flops_per_s", r"\b[tgmp]?flops?( ?/ ?s| per second)\b|achieved [tg]?flops|\btflops\b"),
     (
         "rate",
-        (r"throughput|tokens? ?(/|per) ?s|tok/s|\btps\b|\bspeed\b|t/s|\bqps\b|\brps\b|\brate\b|/s(ec(ond)?)?\b"),
+        (r"throughput|durchsatz|tokens? ?(/|per) ?s|tok/s|\btps\b|\bspeed\b|t/s|\b[qr]ps\b|\brate\b|/s(ec(ond)?)?\b"),
     ),
     (
         "device_peak_bytes",
@@ -132,8 +132,8 @@ _METRICS: tuple[tuple[str, str], ...] = (
     (
         "call_s",
         (
-            r"latency|\btime\b|\bduration\b|\bruntime \(|inference|prediction|predict|elapsed|\bwall\b|"
-            r"\btimings?\b|per call|ms per (run|call)"
+            r"latenc|latenz|\bzeit\b|\bdauer\b|laufzeit|\btime\b|\bduration\b|\bruntime \(|inference|prediction|"
+            r"predict|elapsed|\bwall\b|\btimings?\b|per call|ms per (run|call)"
         ),
     ),
 )
@@ -202,7 +202,7 @@ _FACTS: tuple[tuple[str, str], ...] = (
     ("size", r"(model )?size( name| label)?"),
     ("status", r"status|outcome|ok\??|success|state"),
     ("role", r"role"),
-    ("model", r"(model|architecture|arch|network|checkpoint)( ?(name|id|type|variant))?"),
+    ("model", r"(model|modell|architecture|arch|network|checkpoint)( ?(name|id|type|variant))?"),
     (
         "label",
         (
@@ -320,11 +320,11 @@ def _apart(text: str) -> str:
 
 def _unit_taken(text: str) -> tuple[str, Unit | None]:
     """A header without its unit, and the unit."""
-    for inner in re.findall(r"[(\[]([^()\[\]]{1,30})[)\]]", text):
-        for part in re.split(r"[,;]", inner):
+    for inner in re.finditer(r"[(\[]([^()\[\]]{1,30})[)\]]", text):
+        for part in re.split(r"[,;]", inner[1]):
             unit = unit_of(part)
             if unit is not None:
-                return text.replace(inner, inner.replace(part, " ")), unit
+                return f"{text[: inner.start()]} ({inner[1].replace(part, ' ')}) {text[inner.end() :]}", unit
     tail = re.fullmatch(r"(.+?)(?:,\s*|\s+in\s+|[\s_]|\s/\s|\s-\s)([^\s,_]{1,14}(?: per [a-z]+)?)", text)
     if tail:
         unit = unit_of(tail[2])
