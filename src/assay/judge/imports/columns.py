@@ -88,8 +88,8 @@ class _Columns:
 
     def _by_unit(self, role: Role, numbers: list[Number]) -> Role:
         """A metric that the unit alone tells. A header's own unit of time tells nothing: it may be a spread's."""
-        units = {number.unit for number in numbers if number.unit} or {role.unit}
-        bases = {unit.base for unit in units if unit is not None}
+        bases = {number.unit.base for number in numbers if number.unit}
+        bases = bases or ({role.unit.base} if role.unit else set())
         if len(bases) != 1 or (role.unit is not None and role.unit.base == "s") or role.statistic != "value":
             return role
         base = bases.pop()
