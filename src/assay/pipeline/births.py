@@ -14,7 +14,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from typing import IO, Any, Protocol, Self
 
 from assay.core.errors import RunError
@@ -169,6 +170,11 @@ class WorkerServer:
             raise OSError("the worker server ended")
         heard: dict[str, Any] = json.loads(message)
         return heard
+
+
+def servers_of(stack: ExitStack, runtimes: Iterable[str]) -> dict[str, WorkerServer]:
+    """A server for each runtime, open as long as the stack: no worker holds the memory of another's engine."""
+    return {runtime: stack.enter_context(WorkerServer([runtime])) for runtime in sorted(set(runtimes))}
 
 
 class Forked:

@@ -114,6 +114,16 @@ def _role(study: Study, variant: StudyVariant) -> Role:
     return "candidate"
 
 
+def missing_engine(runtime: str) -> Outcome | None:
+    """The outcome of a row whose engine is not installed, with the command that installs it; None where it is."""
+    entry = catalog.runtime_entry(runtime)
+    try:
+        catalog.require(entry.package, entry.extra, f"The runtime {runtime!r} was asked for")
+    except MissingDependencyError as error:
+        return Outcome(kind="unsupported", message=str(error), successes=0)
+    return None
+
+
 def target_of(study: Study, runtime: str) -> Target:
     """Where a row runs; the name of an engine becomes its command or address."""
     entry = catalog.runtime_entry(runtime)
@@ -154,7 +164,7 @@ def study_digest(
 
 def tokens_needed(study: Study) -> int:
     """Token ids that the longest workload or the quality text asks for."""
-    per_workload = [w.positions + 1 for w in study.workloads]
+    per_workload = [w.prompt_tokens + w.new_tokens + 1 for w in study.workloads]
     return max([study.quality.tokens, *per_workload])
 
 
@@ -164,7 +174,7 @@ def capacity_needed(study: Study, context_length: int) -> int:
     A workload longer than the context is not cut: the runtime refuses it, with the figures.
     """
     sample = min(_SAMPLE_PROMPT_TOKENS + study.quality.sample_tokens, context_length)
-    longest = max([sample, *(w.positions for w in study.workloads)])
+    longest = max([sample, *(w.prompt_tokens + w.new_tokens for w in study.workloads)])
     return longest if longest >= context_length else min(-(-longest // 64) * 64, context_length)
 
 

@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from assay.core.errors import RunError
 from assay.core.records import (
     Absent,
     Environment,
@@ -31,7 +32,7 @@ from assay.core.records import (
 )
 from assay.core.study import MeasurePolicy
 from assay.judge.stats.steady import SteadyState
-from assay.pipeline.births import WorkerServer
+from assay.pipeline.births import servers_of
 from assay.pipeline.energy import BLOCK_S, Energy, Spent, absent
 from assay.pipeline.fitting import at_least, skipped_after
 from assay.pipeline.plan import BuiltRow, Tokens, cached_batch
@@ -163,11 +164,17 @@ class RoundInProgress:
         return name in self._alive and (name, workload.name) not in self._outcomes
 
     def _spawn(self, stack: ExitStack, rows: Sequence[BuiltRow]) -> None:
-        server = stack.enter_context(WorkerServer(sorted({row.target.runtime for row in rows})))
+        servers = servers_of(stack, [row.target.runtime for row in rows])
         for row in rows:
-            self._alive[row.name] = stack.enter_context(WorkerProcess(row.name, server))
+            try:
+                self._alive[row.name] = stack.enter_context(WorkerProcess(row.name, servers[row.target.runtime]))
+            except RunError as error:  # an engine that cannot be imported is the end of its own rows
+                if len(servers) == 1:
+                    raise
+                self._failed[row.name] = Outcome(kind="crashed", message=str(error), successes=0)
+                continue
             self._alive[row.name].send("import", runtime=row.target.runtime)
-        for row in rows:
+        for row in [row for row in rows if row.name in self._alive]:
             try:
                 self._alive[row.name].receive(self._bench.policy.timeout_s)
             except WorkerFailed as failure:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
 from assay.core.errors import UnsupportedError
 from assay.core.records import Scalar
+from assay.run.cpus import usable_cpus
 
 
 def available() -> tuple[str, ...]:
@@ -49,13 +48,6 @@ def use_threads(asked: int) -> int:
     """Set torch's threads, 0 meaning all that this process may run on; returns how many it uses then."""
     torch.set_num_threads(asked or usable_cpus())
     return torch.get_num_threads()
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may be scheduled on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def cpu_facts() -> dict[str, Scalar]:

@@ -20,7 +20,7 @@ from assay.core.records import (
 )
 from assay.core.study import MeasurePolicy, StudyVariant
 from assay.judge.evidence import summarise
-from assay.pipeline import fitting, rounds
+from assay.pipeline import births, fitting, rounds
 from assay.pipeline.energy import Energy
 from assay.pipeline.plan import BuiltRow, PlannedRow, Tokens
 from assay.pipeline.processes import WorkerFailed
@@ -109,7 +109,7 @@ class FakeServer:
 def machinery(monkeypatch):
     made = Machinery()
     monkeypatch.setattr(rounds, "WorkerProcess", made.worker)
-    monkeypatch.setattr(rounds, "WorkerServer", FakeServer)
+    monkeypatch.setattr(births, "WorkerServer", FakeServer)
     return made
 
 
