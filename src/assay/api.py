@@ -12,14 +12,29 @@ from typing import TYPE_CHECKING, Any, Self, overload
 from pydantic import ValidationError
 
 from assay import catalog
+from assay.core.audit import AuditReport
 from assay.core.errors import InputError, TokenizerError
-from assay.core.records import Absent, Artifact, Ceilings, Contest, Decoding, Plan, Result, Round, Target, TransformSpec
+from assay.core.records import (
+    Absent,
+    Artifact,
+    Ceilings,
+    Contest,
+    Decoding,
+    Plan,
+    Result,
+    Round,
+    Scalar,
+    Target,
+    TransformSpec,
+)
 from assay.core.study import MeasurePolicy, QualityPlan, Study, StudyVariant
 from assay.core.study_file import read_study, validate_study
 from assay.judge.checks.policy import CheckPolicy
+from assay.judge.imports.correction import NOTHING, read_correction
 from assay.keep.artifacts import ArtifactCache
 from assay.keep.failures import as_store_error
 from assay.keep.store import open_store
+from assay.pipeline.audit import audit as audit_files
 from assay.pipeline.contest import CONTEST, ContestRun, Pair, pair_of_callables, pair_of_commands
 from assay.pipeline.doctor import CEILINGS
 from assay.pipeline.prediction import plan_study
@@ -106,6 +121,27 @@ def run(
     result = judge(last, checks)
     kept.add_result(result)
     return result
+
+
+def audit(
+    *files: str | Path,
+    facts: Mapping[str, Scalar] | None = None,
+    map_file: str | Path | None = None,
+    policy: CheckPolicy | None = None,
+) -> AuditReport:
+    """Which numbers of anybody's results not to believe, and why; nothing is run.
+
+    Args:
+        files: Markdown, CSV, JSON of other tools, notes or power logs.
+        facts: of the set-up, by the names of `assay.core.figures.FACTS`.
+        map_file: a TOML file that corrects what columns are.
+        policy: thresholds of the checks; the defaults where None.
+
+    Raises:
+        InputError: nothing of any file could be read; where only some could not, the report says so.
+    """
+    correction = read_correction(Path(map_file)) if map_file is not None else NOTHING
+    return audit_files([Path(file) for file in files], facts, correction, policy)
 
 
 def plan(
@@ -488,6 +524,7 @@ __all__ = [
     "Result",
     "Study",
     "StudyVariant",
+    "audit",
     "build",
     "build_to",
     "ceilings_of",

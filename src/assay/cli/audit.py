@@ -46,6 +46,7 @@ def audit(
     """
     from assay.judge.checks.policy_file import read_policy
     from assay.judge.imports.correction import NOTHING, read_correction
+    from assay.judge.imports.document import LIMIT_BYTES
     from assay.pipeline.audit import audit as audited
     from assay.show.audit import render_audit
 
@@ -58,7 +59,7 @@ def audit(
     }  # fmt: skip
     kind = _kind(output) if output else ""
     report = audited(
-        [("standard input", sys.stdin.buffer.read()) if str(file) == "-" else file for file in files],
+        [("standard input", sys.stdin.buffer.read(LIMIT_BYTES + 1)) if str(file) == "-" else file for file in files],
         {name: value for name, value in given.items() if value is not None},
         correction,
         read_policy(policy) if policy else None,

@@ -11,7 +11,7 @@ import click
 from assay.cli.shared import RESULT_FORMATS, rendered
 
 _LISTS = (
-    "models", "families", "transforms", "runtimes", "workloads", "metrics", "checks", "studies", "artifacts",
+    "models", "families", "transforms", "runtimes", "workloads", "metrics", "checks", "readers", "studies", "artifacts",
     "study-keys",
 )  # fmt: skip
 

@@ -81,6 +81,12 @@ def _checks(_: Path) -> Iterator[Entry]:
         yield {"name": check.NAME, "rule": check.RULE, "thresholds": limits, "about": about}
 
 
+def _readers(_: Path) -> Iterator[Entry]:
+    for reader in catalog.readers():
+        about = (reader.__doc__ or "").partition("\n")[0]
+        yield {"name": reader.NAME, "about": about}
+
+
 def _studies(store: Path) -> Iterator[Entry]:
     if not store.is_dir():
         return
@@ -127,6 +133,7 @@ LISTS: MappingProxyType[str, Callable[[Path], Iterator[Entry]]] = MappingProxyTy
         "workloads": _workloads,
         "metrics": _metrics,
         "checks": _checks,
+        "readers": _readers,
         "studies": _studies,
         "artifacts": _artifacts,
         "study-keys": _study_keys,

@@ -20,7 +20,7 @@ from assay.show.audit_view import (
     headline,
     marks_of,
     metrics_of,
-    number_as_written,
+    number_of,
     recognised_lines,
     silent_lines,
     told,
@@ -171,7 +171,7 @@ def _table(table: FigureTable, label: str, marks: dict[Cell, tuple[str, tuple[in
         cells = [escape(row.name)]
         for metric in metrics:
             figure = table.figure(row.name, metric)
-            text = escape(number_as_written(figure)) if figure else shown.MISSING
+            text = escape(number_of(figure)) if figure else shown.MISSING
             severity, numbers = marks.get(Cell(row=row.name, metric=metric, table=label), ("", ()))
             struck = f"~~{text}~~" if severity == "ERR" else text
             marked = f" \\[{', '.join(f'[{n}](#finding-{n})' for n in numbers)}\\]" if numbers else ""

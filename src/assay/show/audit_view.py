@@ -115,15 +115,13 @@ def marks_of(report: AuditReport) -> dict[Cell, tuple[str, tuple[int, ...]]]:
     return marks
 
 
-def number_as_written(figure: Figure) -> str:
-    """A figure as its source wrote it, otherwise in the unit that Assay shows."""
-    if figure.digits and figure.written:
-        spread = (
-            "" if isinstance(figure.std, Absent) or "±" in figure.written else f" ± {_plain(figure.metric, figure.std)}"
-        )
-        return f"{figure.written}{spread}" if not spread else f"{_plain(figure.metric, figure.value)}{spread}"
-    spread = "" if isinstance(figure.std, Absent) else f" ± {_plain(figure.metric, figure.std)}"
-    return f"{_plain(figure.metric, figure.value)}{spread}"
+def number_of(figure: Figure) -> str:
+    """A figure with its spread, in the unit of its column's header and to the digits that its source wrote."""
+    spread = "" if isinstance(figure.std, Absent) else f" ± {shown.number(figure.metric, figure.std)}"
+    if not figure.digits:
+        return f"{shown.number(figure.metric, figure.value)}{spread}"
+    scaled = figure.value * shown.scale_of(figure.metric).factor
+    return f"{shown.significant(scaled, figure.digits)}{spread}"
 
 
 def metrics_of(table: FigureTable) -> tuple[str, ...]:
@@ -143,7 +141,3 @@ def fact_words(table: FigureTable) -> list[str]:
     return words + [
         f"perhaps {name} {value} (a guess of the text, which no check uses)" for name, value in table.hypotheses.items()
     ]
-
-
-def _plain(metric: str, value: float) -> str:
-    return shown.number(metric, value)

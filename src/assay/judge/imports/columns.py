@@ -106,6 +106,10 @@ class _Columns:
     def _with_metrics(self, columns: list[Column]) -> list[Column]:
         """Give statistics and vague words the metric that the rest of the table says they are of."""
         last: Column | None = None
+        if any(column.role.kind == "statistic" and column.role.statistic == "mean" for column in columns):
+            for column in columns:
+                if column.role.name == "total":  # beside a mean it is the sum of the samples
+                    column.role = replace(column.role, kind="ignore")
         for column in columns:
             if column.role.kind == "statistic":
                 metric = self._metric_of_statistic(column, last)

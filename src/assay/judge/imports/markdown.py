@@ -1,6 +1,6 @@
-"""Reads Markdown: every pipe table of a file with its headings and the prose beside it. It refuses tables inside code.
+"""Reads Markdown: every pipe table with its headings and the prose beside it. It refuses tables without a rule.
 
-A table in a code block is read when the block is nothing but a table, as tools print it.
+A table in a code block is a table too: so tools print theirs.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Walk:
             line = self._lines[place]
             heading = _HEADING.match(line)
             if heading:
-                self._enter(len(heading[1]), plain(heading[2]))
+                self._enter(len(heading[1]), plain(heading[2]).rstrip(":"))
             elif self._is_table(place):
                 end = self._end_of_table(place)
                 yield self._grid(place, end)

@@ -12,6 +12,7 @@ from assay.core.records import Absent, Scalar
 from assay.judge.imports import facts as stated
 from assay.judge.imports.document import LIMIT_ROWS, Document
 from assay.judge.imports.phrases import Statement, statement
+from assay.judge.imports.vocabulary import EXPECTED, words_of
 
 NAME = "notes"
 _LINE = re.compile(r"^\s*(?:[-*+>#/]{1,4}\s+)?(?P<label>[^=:,]{1,80}?)\s*(?:=|:|->|=>|→)\s*(?P<items>[^=]{3,400})$")
@@ -60,6 +61,9 @@ def _table(document: Document, title: str, lines: list[tuple[int, str]], prose: 
     for number, line in lines[:LIMIT_ROWS]:
         parts = _parts(line)
         if parts is None:
+            continue
+        if EXPECTED.search(words_of(parts[0])):
+            unread.append(f"line {number}: {parts[0]!r} holds expected values, which are not judged")
             continue
         label, items = parts
         units = _UNITS.fullmatch(label)

@@ -1,4 +1,4 @@
-"""Reads optimum-benchmark's JSON: a report, or a benchmark of configuration and report. It refuses other JSON."""
+"""Reads optimum-benchmark's JSON, a report alone or with its configuration, and its flat CSV. It refuses other JSON."""
 
 from __future__ import annotations
 

@@ -33,6 +33,15 @@ _CATEGORIES = (
 )  # fmt: skip
 """Facts that tell rows apart, and so may name them."""
 _TIMES = frozenset({"s"})
+_PHASE_METRICS = {
+    "prefill": {"tok_per_s": "prefill_tok_per_s", "call_s": "prefill_s"},
+    "decode": {"tok_per_s": "decode_tok_per_s", "call_s": "call_s@decode"},
+    "forward": {"call_s": "forward_s"},
+    "backward": {"call_s": "backward_s"},
+    "load model": {"call_s": "load_s"},
+    "per token": {"call_s": "tpot_s"},
+}
+"""What a general metric is in a row, or under a heading, of one phase."""
 LIMIT_UNREAD = 40
 
 
@@ -65,6 +74,7 @@ class _Recogniser:
         prose = stated.prose_facts((*grid.headings, *grid.prose))
         self._unread += prose.unclear
         self._prose = prose
+        self._phase = {name: text for heading in grid.headings for name, text in _phase_of(heading).items()}
 
     def tables(self) -> tuple[FigureTable, ...]:
         columns = columns_of(self._grid, self._correction, self._decimal)
@@ -121,7 +131,8 @@ class _Recogniser:
                     f"{name}, {_said(column, place)}" if _said(column, place) else name
                     for place, name in enumerate(names)
                 ]
-        names = [name.strip(" ,") or f"row {place + 1}" for place, name in enumerate(names)]
+        alone = self._grid.title if len(names) == 1 else ""
+        names = [name.strip(" ,") or alone or f"row {place + 1}" for place, name in enumerate(names)]
         seen: dict[str, int] = {}
         unique = []
         for name in names:
@@ -180,7 +191,7 @@ class _Recogniser:
         }
         if read.ratio is not None:
             self._ratios.append(PrintedRatio(row=row, metric=metric, value=read.ratio, digits=2, where=cell.where))
-        final = _by_phase(metric, facts)
+        final = _by_phase(metric, self._phase | dict(facts))
         figure = Figure(
             row=row,
             metric=final,
@@ -302,7 +313,7 @@ class _Recogniser:
         )
         facts: dict[str, Scalar] = {}
         for heading in self._grid.headings:
-            facts |= stated.label_facts(heading)
+            facts |= stated.label_facts(heading) | _phase_of(heading)
         facts |= {**self._prose.facts, **self._grid.facts, **dict(self._correction.facts)}
         facts |= dict(written.facts) if written is not None else {}
         rows = _with_outcomes(rows, self._grid)
@@ -337,6 +348,12 @@ _EXPECTED_HEADING = re.compile(
 )
 
 
+def _phase_of(heading: str) -> dict[str, Scalar]:
+    """A heading that is nothing but a phase, as optimum-benchmark writes its reports."""
+    phase = words_of(heading)
+    return {"phase": phase} if phase in _PHASE_METRICS else {}
+
+
 def _tested(phase: str) -> dict[str, Scalar]:
     """The facts of llama-bench's `pp512`, `tg128`, `pp512+tg128 @ d4096`."""
     test = TEST.fullmatch(phase.strip())
@@ -352,12 +369,7 @@ def _tested(phase: str) -> dict[str, Scalar]:
 def _by_phase(metric: str, facts: Mapping[str, Scalar]) -> str:
     """A row of one phase makes a general metric the phase's own."""
     phase = words_of(str(facts.get("phase", "")))
-    own = {
-        "prefill": {"tok_per_s": "prefill_tok_per_s", "call_s": "prefill_s"},
-        "decode": {"tok_per_s": "decode_tok_per_s", "call_s": "call_s@decode"},
-        "forward": {"call_s": "forward_s"}, "backward": {"call_s": "backward_s"},
-    }  # fmt: skip
-    return own.get(phase, {}).get(metric, metric)
+    return _PHASE_METRICS.get(phase, {}).get(metric, metric)
 
 
 def _is_speed(metric: str) -> bool:

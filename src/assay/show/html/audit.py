@@ -112,7 +112,7 @@ def _cell(
     table: FigureTable, row: str, metric: str, label: str, marks: dict[Cell, tuple[str, tuple[int, ...]]]
 ) -> Markup:
     figure = table.figure(row, metric)
-    text = shown.one_line(told.number_as_written(figure)) if figure else shown.MISSING
+    text = shown.one_line(told.number_of(figure)) if figure else shown.MISSING
     severity, numbers = marks.get(Cell(row=row, metric=metric, table=label), ("", ()))
     links: list[Child] = [element("sup", element("a", f"[{n}]", href=f"#finding-{n}")) for n in numbers]
     return element("td", element("s", text) if severity == "ERR" else text, *links)

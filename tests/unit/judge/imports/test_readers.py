@@ -9,11 +9,12 @@ import pytest
 from assay import catalog
 from assay.core.errors import AssayError, CorruptFileError, InputError
 from assay.core.figures import FigureTable
-from assay.core.records import Absent
+from assay.core.records import Absent, Estimate
 from assay.judge.imports.document import LIMIT_BYTES, document
 from assay.pipeline.audit import audit, read
+from assay.show.export import to_llama_bench_json, to_pyperf_json
 from fixtures_foreign import CASES, LLAMA, LM_EVAL, NOTES, OPTIMUM, PLAN, PYPERF, Wanted
-from fixtures_result import make_result
+from fixtures_result import make_result, make_rounds
 
 
 def flat(found: list[FigureTable]) -> dict[tuple[str, str], float]:
@@ -68,7 +69,7 @@ def test_what_was_not_understood_is_said() -> None:
     assert table.unread == ("memory: values in byte",)
 
 
-def test_our_own_result_and_our_own_exports() -> None:
+def test_our_own_result() -> None:
     written = make_result()
     names, (table,) = read(document("r.json", written.to_json().encode()))
     assert names == ("assay",)
@@ -76,6 +77,20 @@ def test_our_own_result_and_our_own_exports() -> None:
     damaged = json.loads(written.to_json()) | {"rows": 7}
     with pytest.raises(CorruptFileError, match="rows"):
         read(document("r.json", json.dumps(damaged).encode()))
+
+
+def test_what_assay_exports_for_other_tools_is_read_as_theirs() -> None:
+    written, rounds = make_result(), make_rounds()
+    names, (table,) = read(document("lb.json", to_llama_bench_json(written, rounds).encode()))
+    assert names == ("llama-bench",)
+    decode = next(row for row in table.rows if row.name.endswith("tg64 @ d128") and "bf16" in row.name)
+    shown = next(row for row in written.rows if row.name == "bf16").metrics["decode_tok_per_s"]
+    assert isinstance(shown, Estimate)
+    assert table.figure(decode.name, "decode_tok_per_s").value == pytest.approx(shown.value)  # type: ignore[union-attr]
+    assert decode.facts["prompt_tokens"] == 128
+    names, (table,) = read(document("p.json", to_pyperf_json(written, rounds).encode()))
+    assert names == ("pyperf",)
+    assert len(table.rows) > 3
 
 
 def test_a_page_of_tables_and_notes_gives_both() -> None:
