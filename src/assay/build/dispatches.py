@@ -15,18 +15,23 @@ _FREE = frozenset({"aten::detach", "aten::_unsafe_view"})
 """They only describe memory anew, as views do."""
 
 
-def count_dispatches(model: nn.Module, tokens: int) -> int:
+def count_dispatches(model: nn.Module, tokens: int, cached: bool = True) -> int:
     """ATen operations but views that one forward of `tokens` tokens into an empty cache dispatches, but the first.
 
     Args:
         model: of one of the families, on the meta device (`empty_modules`), with plain layers.
         tokens: of the one sequence.
+        cached: whether the model reads through a KV cache; an encoder does not.
     """
     made: Any = model
     counter = _Counter()
     with torch.no_grad(), torch.device("meta"), _AttentionAsOne():
-        cache = made.new_cache(1, tokens, next(model.parameters()).dtype, "meta")
         given = torch.zeros((1, tokens), dtype=torch.int64)
+        if not cached:
+            with counter:
+                made(given)
+            return counter.count
+        cache = made.new_cache(1, tokens, next(model.parameters()).dtype, "meta")
         made(given, cache, last_only=True)  # the first pass fills tables and moves constants
         cache.rewind(0)
         with counter:

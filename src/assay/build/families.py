@@ -120,9 +120,11 @@ def tensor_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 def dispatches(config: Mapping[str, Any]) -> dict[str, int]:
     """Operations of one forward: of one token (`step`) and of several at once (`prompt`), counted without memory."""
     kind = family(config.get("model_type"))
+    parsed = kind.Config.from_dict(config)
     with empty_modules():
-        model = kind.Model(kind.Config.from_dict(config))
-    return {"step": count_dispatches(model, 1), "prompt": count_dispatches(model, 2)}
+        model = kind.Model(parsed)
+    cached = not kind.contract(parsed, "float32").is_encoder
+    return {"step": count_dispatches(model, 1, cached), "prompt": count_dispatches(model, 2, cached)}
 
 
 def build_model(checkpoint: TensorSource) -> nn.Module:

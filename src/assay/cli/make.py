@@ -32,7 +32,7 @@ def plan(
     if variants is None:
         study = read_study(Path(study_or_model))
     else:
-        study = bench_study(study_or_model, variants, None, None, prompt_tokens=512, new_tokens=64)
+        study = bench_study(study_or_model, variants, None, None, prompt_tokens=None, new_tokens=64)
     if threads is not None:
         study = study.model_copy(update={"threads": threads})
     click.echo(render_plan(api.plan(study, store, device_name), format_))

@@ -28,8 +28,8 @@ def run(store: Path, /, study: Path, **options: Any) -> None:
               help="Variants in short form, such as bf16, int8, lut4-oc8, cast(dtype=fp16).")  # fmt: skip
 @click.option("--baseline", help="Speed is compared with this variant. Default: bf16, or the first.")
 @click.option("--reference", help="Quality is compared with this variant. Default: fp32, or the first.")
-@click.option("-p", "--prompt-tokens", type=click.IntRange(0), default=512, show_default=True,
-              help="Tokens of the prefill; 0 for none.")  # fmt: skip
+@click.option("-p", "--prompt-tokens", type=click.IntRange(0),
+              help="Tokens of the prefill, 512 by default, or of an encoder's texts, 128; 0 for none.")  # fmt: skip
 @click.option("-n", "--new-tokens", type=click.IntRange(0), default=64, show_default=True,
               help="Decode steps; 0 for none.")  # fmt: skip
 @click.option("-d", "--depth", type=click.IntRange(1), default=128, show_default=True,

@@ -63,7 +63,7 @@ def bench_study(
     baseline: str | None,
     reference: str | None,
     *,
-    prompt_tokens: int,
+    prompt_tokens: int | None,
     new_tokens: int,
     depth: int = 128,
     train_tokens: int = 0,
@@ -77,7 +77,10 @@ def bench_study(
     max_kl: float | None = None,
     adapter: str = "",
 ) -> Study:
-    """The study of `assay bench`: variants in short form, a prefill and a decode workload. Raises InputError."""
+    """The study of `assay bench`: variants in short form, a prefill and a decode workload, or an encoder's two.
+
+    `prompt_tokens` None means 512, or 128 for an encoder. Raises InputError.
+    """
     from assay import api
     from assay.core.study_file import validate_study
 
@@ -89,7 +92,14 @@ def bench_study(
     written = [api.variant_of(short).model_copy(update={"runtimes": runtimes}) for short in shorts]
     names = [variant.name for variant in written]
     workloads: list[dict[str, Any]] = [{"kind": "load"}]
-    if prompt_tokens:
+    encodes = api.is_encoder(model)
+    if encodes and prompt_tokens != 0:
+        each = {"kind": "encode", "prompt_tokens": prompt_tokens or 128, "new_tokens": 0}
+        workloads += [each, {**each, "batch": 16}]
+    prompt_tokens = 512 if prompt_tokens is None else prompt_tokens
+    if encodes:
+        new_tokens = 0
+    elif prompt_tokens:
         workloads.append({"kind": "prefill", "prompt_tokens": prompt_tokens, "new_tokens": 0})
     if new_tokens:
         workloads.append({"kind": "decode", "prompt_tokens": depth, "new_tokens": new_tokens})

@@ -92,8 +92,8 @@ def matmul_parameters(contract: Contract) -> int:
 
 
 def head_parameters(contract: Contract) -> int:
-    """d V: parameters of the head."""
-    return contract.hidden_size * contract.vocab_size
+    """d V: parameters of the head. An encoder has none for every token; its own, for one position, is left out."""
+    return 0 if contract.is_encoder else contract.hidden_size * contract.vocab_size
 
 
 def attended(contract: Contract, tokens: int) -> int:
@@ -145,9 +145,13 @@ def kv_bytes_per_token(contract: Contract) -> int:
 def kv_bytes(contract: Contract, tokens: int) -> int:
     """Bytes of the KV cache of one sequence of `tokens` tokens, of which layers with a window keep no more than that.
 
+    An encoder has none.
+
     Raises:
         InputError: the contract's dtype has no known size.
     """
+    if contract.is_encoder:
+        return 0
     keeping = contract.num_hidden_layers - contract.num_kv_shared_layers
     # Which of the layers that keep none have a window, the contract does not say: as many as of all.
     sliding = contract.num_sliding_layers * keeping // contract.num_hidden_layers
@@ -182,7 +186,7 @@ def activation_bytes(contract: Contract, batch: int, tokens: int) -> int:
     """
     width = _bytes_of(contract.dtype)
     mlp = batch * tokens * 2 * (contract.hidden_size + contract.intermediate_size) * width
-    return mlp + batch * contract.vocab_size * (width + 4)
+    return mlp + (0 if contract.is_encoder else batch * contract.vocab_size * (width + 4))
 
 
 def session_bytes(artifact: Sized, workload: Workload, capacity: int, batch: int) -> int:
@@ -227,6 +231,15 @@ def work(artifact: Sized, workload: Workload, decoding: Decoding | None = None) 
     """
     how = Decoding() if decoding is None else decoding
     batch, prompt, new = workload.batch, workload.prompt_tokens, workload.new_tokens
+    if artifact.contract.is_encoder != (workload.kind == "encode") and workload.kind not in ("load", "call"):
+        raise InputError(
+            f"the cost of {workload.name!r}",
+            f"a model of head {artifact.contract.head!r} does not carry it out",
+            "Ask for encode of an encoder, for prefill, decode or generate of a model that writes",
+        )
+    if workload.kind == "encode":
+        flops = forward_flops(artifact.contract, batch, prompt)
+        return Work(flops, artifact.decode_weight_bytes, batch * prompt, passes=1)
     if workload.kind not in ("prefill", "decode", "generate", "train_step"):
         raise InputError(f"the cost of {workload.name!r}", "no tokens go through it", "Ask for a prefill or a decode")
     if workload.kind == "train_step":

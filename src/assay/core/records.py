@@ -224,6 +224,14 @@ class Contract(Record):
     tie_word_embeddings: bool
     dtype: str
     """Type of activations and KV cache: `float32`, `bfloat16`, `float16`."""
+    head: Literal["causal", "embedding", "classification", "encoder_decoder"] = "causal"
+    """What comes out: the next token's logits, a sentence's unit vector, its labels' logits, or the next token's logits
+    of a decoder that reads what an encoder made of a source."""
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether it reads texts whole and writes none."""
+        return self.head in ("embedding", "classification")
 
 
 class Artifact(Versioned):
@@ -274,19 +282,28 @@ class PlannedArtifact(Record):
 class Workload(Record, use_attribute_docstrings=True):
     """What is asked of a runtime. The tokens are the first ones of the study's text."""
 
-    kind: Literal["load", "prefill", "decode", "generate", "train_step", "call"]
-    """`load`, `prefill` (the prompt at once), `decode` (one token after another), `generate` (both), `train_step`
-    (forward, backward and AdamW on one batch). `call` is a callable or a command, and no part of a study."""
+    kind: Literal["load", "prefill", "decode", "generate", "encode", "train_step", "call"]
+    """`load`, `prefill` (the prompt at once), `decode` (one token after another), `generate` (both), `encode` (a batch
+    of texts, by a model that writes none), `train_step` (forward, backward and AdamW on one batch). `call` is a
+    callable or a command, and no part of a study."""
     prompt_tokens: int = Field(default=128, ge=0)
-    """Length of the prompt; for `decode` the tokens already in the KV cache; for `train_step` each sequence's."""
+    """Length of the prompt; for `decode` the tokens already in the KV cache; for `encode` and `train_step` each
+    sequence's."""
     new_tokens: int = Field(default=64, ge=0)
-    """Tokens that follow the prompt; not used by `load`, `prefill` and `train_step`."""
+    """Tokens that follow the prompt; not used by `load`, `prefill`, `encode` and `train_step`."""
     batch: int = Field(default=1, ge=1)
     """Sequences side by side."""
     text_digest: str = ""
     """Filled in by Assay: digest of the text from which the tokens come."""
     seed: int = 0
     """Filled in by Assay from `measure.seed`."""
+
+    @property
+    def positions(self) -> int:
+        """Tokens of one sequence at its end; a load reads one."""
+        if self.kind in ("load", "call"):
+            return 1
+        return self.prompt_tokens + (self.new_tokens if self.kind in ("decode", "generate") else 0)
 
     @property
     def name(self) -> str:
@@ -297,6 +314,8 @@ class Workload(Record, use_attribute_docstrings=True):
                 return self.kind
             case "prefill":
                 return f"prefill {self.prompt_tokens}{batch}"
+            case "encode":
+                return f"encode {self.prompt_tokens}{batch}"
             case "train_step":
                 return f"train_step {self.prompt_tokens}{batch}"
             case _:

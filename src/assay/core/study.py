@@ -35,12 +35,18 @@ class Gate(Record, use_attribute_docstrings=True):
     """Decode tokens/s against the baseline."""
     min_prefill_speedup: float | None = Field(default=None, gt=0)
     """Prefill tokens/s against the baseline."""
+    min_encode_speedup: float | None = Field(default=None, gt=0)
+    """Encoded sequences/s against the baseline."""
     max_kl_nats: float | None = Field(default=None, ge=0)
     """Mean KL divergence from the reference, per token."""
     max_perplexity_ratio: float | None = Field(default=None, gt=0)
     """Perplexity divided by the reference's."""
     min_top1_agreement: float | None = Field(default=None, ge=0, le=1)
     """Share of tokens for which the likeliest is the reference's too."""
+    min_cosine: float | None = Field(default=None, ge=-1, le=1)
+    """Mean cosine of the embeddings with the reference's."""
+    min_label_agreement: float | None = Field(default=None, ge=0, le=1)
+    """Share of texts whose likeliest label is the reference's too."""
     max_weight_bytes: int | None = Field(default=None, gt=0)
     """Bytes of all tensors on disk."""
     max_peak_bytes: int | None = Field(default=None, gt=0)
@@ -91,6 +97,14 @@ class MeasurePolicy(Record, use_attribute_docstrings=True):
     """Of the order of turns, and of random tokens where the model has no tokenizer."""
 
 
+ENCODER_WORKLOADS = (
+    Workload(kind="load"),
+    Workload(kind="encode", prompt_tokens=128, new_tokens=0),
+    Workload(kind="encode", prompt_tokens=128, new_tokens=0, batch=16),
+)
+"""What is asked of an encoder where a study names no workloads."""
+
+
 class Study(Record, use_attribute_docstrings=True):
     """One model, its variants, what is asked of them, and when one passes."""
 
@@ -112,7 +126,7 @@ class Study(Record, use_attribute_docstrings=True):
         Workload(kind="prefill", prompt_tokens=512, new_tokens=0),
         Workload(kind="decode", prompt_tokens=128, new_tokens=64),
     )
-    """What is asked of every variant."""
+    """What is asked of every variant; of an encoder by default load and encode 128, alone and in a batch of 16."""
     engines: FrozenMap[str] = Field(default_factory=dict)
     """Short names for what stands behind `runner:` in `runtimes`: a command or an address each."""
     gate: Gate = Gate()

@@ -34,7 +34,12 @@ from assay.judge.stats.sequence import (
     smallest_effect,
 )
 
-RATE_OF = {"prefill_tok_per_s": "prefill_s", "decode_tok_per_s": "tpot_s", "train_tok_per_s": "train_step_s"}
+RATE_OF = {
+    "prefill_tok_per_s": "prefill_s",
+    "decode_tok_per_s": "tpot_s",
+    "train_tok_per_s": "train_step_s",
+    "sequences_per_s": "encode_s",
+}
 """Rates and the sampled time that they are computed from."""
 _TIME_OF_RATE = {time: rate for rate, time in RATE_OF.items()}
 _UNPOOLED = frozenset({"cpu_s"})
@@ -53,8 +58,11 @@ _LARGEST_LOG = 700.0
 
 
 def tokens_per_call(metric: str, workload: Workload) -> int:
-    """Tokens that one timed call of a rate metric works on: the prompt of every sequence, or one new token of each."""
-    return workload.batch * (1 if metric == "decode_tok_per_s" else workload.prompt_tokens)
+    """Tokens that one timed call of a rate metric works on: the prompt of every sequence, or one new token of each.
+
+    Sequences, where the rate is of sequences.
+    """
+    return workload.batch * (1 if metric in ("decode_tok_per_s", "sequences_per_s") else workload.prompt_tokens)
 
 
 def run_of(measured: Round, variant: str, workload_name: str) -> Run | None:

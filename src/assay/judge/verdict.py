@@ -16,13 +16,20 @@ _DEPENDS_ON = {
     "prefill_tok_per_s": ("prefill_tok_per_s", "prefill_s"),
     "perplexity_ratio": ("perplexity_ratio", "perplexity", "nll_nats"),
     "peak_rss_bytes": ("peak_rss_bytes",),
+    "sequences_per_s": ("sequences_per_s", "encode_s"),
 }
 """Cells whose findings touch a metric."""
-_SPEED_BOUNDS = (("min_speedup", "decode_tok_per_s", "decode"), ("min_prefill_speedup", "prefill_tok_per_s", "prefill"))
+_SPEED_BOUNDS = (
+    ("min_speedup", "decode_tok_per_s", "decode"),
+    ("min_prefill_speedup", "prefill_tok_per_s", "prefill"),
+    ("min_encode_speedup", "sequences_per_s", "encode"),
+)
 _QUALITY_BOUNDS = (
     ("max_kl_nats", "kl_nats", "KL", " nats", -1),
     ("max_perplexity_ratio", "perplexity_ratio", "perplexity", " x reference", -1),
     ("min_top1_agreement", "top1_agreement", "top-1 agreement", "", 1),
+    ("min_cosine", "cosine_mean", "cosine", "", 1),
+    ("min_label_agreement", "label_agreement", "label agreement", "", 1),
 )
 _SIZE_BOUNDS = (
     ("max_weight_bytes", "weight_bytes", "weights on disk"),

@@ -12,11 +12,16 @@ SPEED_METRICS = {
     "prefill": "prefill_tok_per_s",
     "decode": "decode_tok_per_s",
     "generate": "end_to_end_s",
+    "encode": "sequences_per_s",
     "train_step": "train_tok_per_s",
 }
 """The metric that decides a workload."""
 
-_GATED = {"decode_tok_per_s": "min_speedup", "prefill_tok_per_s": "min_prefill_speedup"}
+_GATED = {
+    "decode_tok_per_s": "min_speedup",
+    "prefill_tok_per_s": "min_prefill_speedup",
+    "sequences_per_s": "min_encode_speedup",
+}
 
 
 def compare_cell(

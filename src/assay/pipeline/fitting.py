@@ -76,13 +76,9 @@ def at_least(workload: Workload, known: Workload) -> bool:
     return (
         (known.kind != "train_step" or workload.kind == "train_step")
         and workload.prompt_tokens >= known.prompt_tokens
-        and _length(workload) >= _length(known)
+        and workload.positions >= known.positions
         and workload.batch >= known.batch
     )
-
-
-def _length(workload: Workload) -> int:
-    return workload.prompt_tokens + (0 if workload.kind in ("prefill", "train_step") else workload.new_tokens)
 
 
 def skipped_after(name: str) -> Outcome:

@@ -164,7 +164,7 @@ def study_digest(
 
 def tokens_needed(study: Study) -> int:
     """Token ids that the longest workload or the quality text asks for."""
-    per_workload = [w.prompt_tokens + w.new_tokens + 1 for w in study.workloads]
+    per_workload = [w.positions + 1 for w in study.workloads]
     return max([study.quality.tokens, *per_workload])
 
 
@@ -174,7 +174,7 @@ def capacity_needed(study: Study, context_length: int) -> int:
     A workload longer than the context is not cut: the runtime refuses it, with the figures.
     """
     sample = min(_SAMPLE_PROMPT_TOKENS + study.quality.sample_tokens, context_length)
-    longest = max([sample, *(w.prompt_tokens + w.new_tokens for w in study.workloads)])
+    longest = max([sample, *(w.positions for w in study.workloads)])
     return longest if longest >= context_length else min(-(-longest // 64) * 64, context_length)
 
 

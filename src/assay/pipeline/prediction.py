@@ -251,7 +251,7 @@ def _cell(
         work = cost.work(artifact, workload, row.variant.decoding)
     except InputError as error:
         return _empty_cell(row.name, workload, Absent(reason=error.found), memory)
-    steps = {"prefill": 0, "train_step": 0, "decode": 1}.get(workload.kind, workload.new_tokens - 1)
+    steps = {"prefill": 0, "encode": 0, "train_step": 0, "decode": 1}.get(workload.kind, workload.new_tokens - 1)
     launches = float(dispatches["step"] * steps + dispatches["prompt"] * (work.passes - steps))
     return PlannedCell(
         row=row.name,

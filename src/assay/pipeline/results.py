@@ -104,7 +104,7 @@ def _row(evidence: Evidence, row: BuiltRow, quality: Quality | None) -> Row:
         **_sizes(evidence, row),
         **measured,
         **_energy(evidence, row.name, measured),
-        **(quality.metrics if quality else _absent_quality(evidence.study)),
+        **(quality.metrics if quality else _absent_quality(evidence.study, row.artifact.contract.head)),
         **utilisation(
             row.artifact,
             row.plan.variant.decoding,
@@ -184,10 +184,17 @@ def _dispatches(evidence: Evidence, name: str) -> Measured:
     return Absent(reason="the runtime does not count its operations") if found is None else float(found)
 
 
-def _absent_quality(study: Study) -> Mapping[str, Absent]:
+_QUALITY_OF = {
+    "embedding": ("cosine_mean", "cosine_min"),
+    "classification": ("label_agreement", "kl_nats"),
+}
+"""The chief figures of quality of models that do not write."""
+
+
+def _absent_quality(study: Study, head: str) -> Mapping[str, Absent]:
     asked = study.quality.tokens > 0
     reason = Absent(reason="not measured yet" if asked else "the study asks for no quality (quality.tokens = 0)")
-    return dict.fromkeys(("perplexity", "kl_nats", "top1_agreement", "psnr_db"), reason)
+    return dict.fromkeys(_QUALITY_OF.get(head, ("perplexity", "kl_nats", "top1_agreement", "psnr_db")), reason)
 
 
 def _outcome(evidence: Evidence, name: str, quality: Quality | None) -> Outcome:

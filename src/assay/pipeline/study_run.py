@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from assay import catalog
 from assay.core.canonical import digest
-from assay.core.errors import RunError
+from assay.core.errors import RunError, StudyError
 from assay.core.records import (
     MEASURED,
     Absent,
@@ -33,7 +33,7 @@ from assay.core.records import (
     Target,
     Workload,
 )
-from assay.core.study import Study
+from assay.core.study import ENCODER_WORKLOADS, Study
 from assay.keep.store import Store
 from assay.pipeline import fitting
 from assay.pipeline.births import WorkerServer, servers_of
@@ -178,6 +178,7 @@ class StudyRun:
             self._progress.advance(1)
             source = ModelSource.from_json(json.dumps(inspected["source"]))
             model = inspected["model"]
+            self._study = _fitting_workloads(self._study, str(inspected["config"].get("model_type")))
             for remark in inspected["remarks"]:
                 self._progress.say(remark)
             at_least = tokens_needed(self._study)
@@ -277,7 +278,8 @@ class StudyRun:
         metrics: dict[str, Any] = {}
         recipe: str | Absent
         scored, recipe, outcome = 0, Absent(reason="not scored"), Outcome(kind="ok")
-        text: str | Absent = Absent(reason="no sample was asked for")
+        encodes = row.artifact.contract.is_encoder
+        text: str | Absent = Absent(reason="an encoder writes no text" if encodes else "no sample was asked for")
         try:
             with WorkerProcess(row.name, server) as worker:
                 worker.ask(
@@ -290,18 +292,22 @@ class StudyRun:
                     batch=1,
                     tokens=str(tokens.path),
                 )
-                answer = worker.ask(
-                    "quality",
-                    timeout_s,
-                    context=min(plan.context, context),
-                    at_least=plan.tokens,
-                    reference=str(logits),
-                    is_reference=row is reference,
-                    has_text=tokens.is_text,
-                )
+                asked: dict[str, Any] = {
+                    "context": min(plan.context, context),
+                    "at_least": plan.tokens,
+                    "reference": str(logits),
+                    "is_reference": row is reference,
+                }
+                if encodes:
+                    of_text = {"model": model, "text": plan.text, "seed": self._study.measure.seed}
+                    answer = worker.ask("encoding_quality", timeout_s, **of_text, **asked)
+                else:
+                    answer = worker.ask("quality", timeout_s, has_text=tokens.is_text, **asked)
                 metrics = {name: _measured(value) for name, value in answer["metrics"].items()}
                 scored, recipe = answer["tokens"], answer["recipe"]
-                if plan.sample_tokens and tokens.is_text:
+                if encodes:
+                    pass
+                elif plan.sample_tokens and tokens.is_text:
                     told = worker.ask(
                         "generate",
                         timeout_s,
@@ -428,6 +434,25 @@ class StudyRun:
             default=1,
         )
         return _timed_s(rounds[-1]) / turns
+
+
+def _fitting_workloads(study: Study, model_type: str) -> Study:
+    """The study with the default workloads of an encoder where it names none.
+
+    Raises:
+        StudyError: it asks an encoder for text, or a model that writes for embeddings.
+    """
+    encodes = model_type in catalog.ENCODERS
+    if encodes and "workloads" not in study.model_fields_set:
+        return study.model_copy(update={"workloads": ENCODER_WORKLOADS})
+    for workload in study.workloads:
+        if workload.kind != "load" and encodes != (workload.kind == "encode"):
+            raise StudyError(
+                f"The workload {workload.name!r} was asked of {study.model!r}",
+                f"a {model_type} model {'reads texts and writes none' if encodes else 'writes text'}",
+                "Use workloads of the kind 'encode'" if encodes else "Use prefill, decode or generate",
+            )
+    return study
 
 
 def _timed_s(measured: Round) -> float:

@@ -12,7 +12,13 @@ from assay.core.errors import InputError
 from assay.core.records import Absent, Decoding, Estimate, Measured, Roofs, Workload
 from assay.pipeline.prediction import floor_of, predict
 
-TIMES = {"prefill": "prefill_s", "decode": "tpot_s", "generate": "end_to_end_s", "train_step": "train_step_s"}
+TIMES = {
+    "prefill": "prefill_s",
+    "decode": "tpot_s",
+    "generate": "end_to_end_s",
+    "encode": "encode_s",
+    "train_step": "train_step_s",
+}
 """The sampled time of a call of each kind of workload."""
 _FIGURES = ("predicted_s", "mfu", "mbu")
 

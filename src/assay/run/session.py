@@ -56,6 +56,29 @@ class Session(Protocol):
         """Free the weights and the cache; a second call does nothing."""
 
 
+@runtime_checkable
+class Encoder(Protocol):
+    """One loaded artifact that reads texts whole and writes none: an embedding or a classification model."""
+
+    @property
+    def facts(self) -> Mapping[str, Scalar]:
+        """What happened, as in a `Session`."""
+
+    def encode(self, tokens_BT: TokenArray, lengths_B: TokenArray) -> LogitArray:
+        """A unit vector `[B, D]` of each row, or the logits of its labels `[B, L]`; float32.
+
+        Args:
+            tokens_BT: rows of any number, filled up with anything on their right.
+            lengths_B: tokens of each row that are read.
+        """
+
+    def sync(self) -> None:
+        """Wait until the device has finished everything asked of it; a no-op on a CPU."""
+
+    def close(self) -> None:
+        """Free the weights; a second call does nothing."""
+
+
 class BatchSession(Session, Protocol):
     """A session that can read prompts of unequal lengths side by side."""
 
@@ -137,6 +160,15 @@ class Generator(Protocol):
         """End what was started; a second call does nothing."""
 
 
-def gives_logits(engine: Session | Generator) -> TypeIs[Session]:
+Engine = Session | Generator | Encoder
+"""What a runtime opens."""
+
+
+def gives_logits(engine: Engine) -> TypeIs[Session]:
     """Whether the loop is left to Assay."""
     return hasattr(engine, "prefill")
+
+
+def runs_here(engine: Engine) -> TypeIs[Session | Encoder]:
+    """Whether it computes when this process asks, and can be waited for."""
+    return gives_logits(engine) or isinstance(engine, Encoder)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from assay.build.exporters.torch import compute_dtype, load
 from assay.build.families import LanguageModel
@@ -20,13 +19,17 @@ from assay.build.nn.kv_cache import KVCache
 from assay.core.errors import ContractError
 from assay.core.records import Artifact, Decoding, Scalar, Target
 from assay.run import torch_devices
+from assay.run.torch_encoder import TorchEncoder
+from assay.run.torch_facts import matrix_operations, static_facts
 from assay.run.torch_trainer import TorchTrainer
 
 if TYPE_CHECKING:
     from assay.run.session import LogitArray, TokenArray
 
 
-def open_torch_session(directory: Path, target: Target, decoding: Decoding, capacity: int, batch: int) -> TorchSession:
+def open_torch_session(
+    directory: Path, target: Target, decoding: Decoding, capacity: int, batch: int
+) -> TorchSession | TorchEncoder:
     """Load an artifact onto the target's device; see `runtimes.torch_eager.open_session`."""
     device = torch_devices.require(target.device)
     threads = torch_devices.use_threads(target.threads)
@@ -37,6 +40,8 @@ def open_torch_session(directory: Path, target: Target, decoding: Decoding, capa
             f"the model's context is {artifact.contract.context_length} tokens",
             "Ask for fewer tokens; nothing is clamped",
         )
+    if artifact.contract.is_encoder:
+        return TorchEncoder(model.to(device), artifact, decoding, device, threads)
     return TorchSession(model.to(device), artifact, decoding, capacity, batch, device, threads)
 
 
@@ -69,13 +74,14 @@ class TorchSession:
             self._cache = made.new_cache(batch, capacity, compute_dtype(model), device, decoding.kv_cache)
         self._ran = False
         self._trainer: TorchTrainer | None = None
-        self._facts = _static_facts(model, artifact, decoding, self._cache, device, threads)
+        self._facts = static_facts(model, artifact, decoding, self._cache, device, threads)
 
     @property
     def facts(self) -> Mapping[str, Scalar]:
         """What happened. `kernels` is there once something has run, so that reading it first costs no call."""
         if self._ran and "kernels" not in self._facts:
-            self._facts = {**self._facts, **self._operations()}
+            token = torch.zeros((1, 1), dtype=torch.int64, device=self._device)
+            self._facts = {**self._facts, **matrix_operations(self._model, token)}
         if self._cache is not None:
             self._facts = {**self._facts, "kv_cache_bytes": self._cache.nbytes}
         return self._facts if self._trainer is None else {**self._facts, **self._trainer.facts}
@@ -215,75 +221,7 @@ class TorchSession:
                 "Open it with a larger capacity, or ask for fewer tokens; nothing is dropped",
             )
 
-    def _operations(self) -> dict[str, Scalar]:
-        """`kernels`: ATen operations that multiply matrices in a pass of one token, as torch dispatches them.
-
-        `dispatches`: how many operations but views the pass dispatches. Both without inference mode, under which
-        composite operations would be seen and not the kernels below them.
-        """
-        token = torch.zeros((1, 1), dtype=torch.int64, device=self._device)
-        seen = _SeenOperations()
-        with torch.no_grad(), seen:
-            self._model(token)
-        kernels = sorted(name for name in seen.names if any(part in name for part in _MATRIX_PARTS))
-        return {"kernels": tuple(kernels), "dispatches": seen.dispatches}
-
-
-_MATRIX_PARTS = ("mm", "matmul", "linear", "attention", "addmv")
-
-
-class _SeenOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the names of dispatched operations, and counts those that are no views."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.names: set[str] = set()
-        self.dispatches = 0
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """No: to skip torch's compiler would import it, which takes seconds and 100 MB in every worker."""
-        return False
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.names.add(func.name().partition(".")[0])
-        self.dispatches += not func.is_view
-        return func(*args, **(kwargs or {}))
-
 
 def _to_numpy(logits: Tensor) -> LogitArray:
     array: LogitArray = logits.to("cpu", torch.float32).numpy()
     return array
-
-
-def _static_facts(
-    model: nn.Module,
-    artifact: Artifact,
-    decoding: Decoding,
-    cache: KVCache | None,
-    device: torch.device,
-    threads: int,
-) -> dict[str, Scalar]:
-    """What can be read from the loaded model without running it."""
-    bytes_by_dtype: dict[str, int] = {}
-    for parameter in model.parameters():
-        name = str(parameter.dtype).removeprefix("torch.")
-        bytes_by_dtype[name] = bytes_by_dtype.get(name, 0) + parameter.nbytes
-    ranked = sorted(bytes_by_dtype, key=lambda name: -bytes_by_dtype[name])
-    facts: dict[str, Scalar] = {
-        "torch": torch.__version__,
-        "device": str(device),
-        "threads": threads,
-        "weights_dtype": tuple(ranked),
-        "activations_dtype": str(compute_dtype(model)).removeprefix("torch."),
-        "resident_weight_bytes": sum(bytes_by_dtype.values()),
-        "kv_cache": "none" if cache is None else cache.kind,
-        "kv_cache_bytes": 0 if cache is None else cache.nbytes,
-        "prefill_chunk": decoding.prefill_chunk,
-        "layers": tuple(sorted({type(module).__name__ for module in model.modules() if not list(module.children())})),
-    }
-    if device.type == "cpu":
-        facts.update(torch_devices.cpu_facts())
-    if device.type == "cuda":
-        facts["device_name"] = torch.cuda.get_device_name(device)
-    return facts

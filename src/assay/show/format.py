@@ -35,11 +35,15 @@ _BY_METRIC = {
     "perplexity_ratio": Scale("", 1, 5),
     "rms_probability_difference": Scale("", 1, 3),
     "max_logit_difference": Scale("", 1, 3),
+    "cosine_mean": Scale("", 1, 7),
+    "cosine_min": Scale("", 1, 7),
+    "encode_s": Scale("ms", 1e3, 4),
 }
 _BY_UNIT = {
     "B": Scale("MB", 1e-6, 4),
     "s": Scale("ms", 1e3, 4),
     "tok/s": Scale("tok/s", 1, 4),
+    "seq/s": Scale("seq/s", 1, 4),
     "nats": Scale("nats", 1, 3),
     "bit": Scale("bit", 1, 4),
     "J": Scale("J", 1, 4),

@@ -23,6 +23,10 @@ MAIN_METRICS = (
     "perplexity",
     "kl_nats",
     "top1_agreement",
+    "cosine_mean",
+    "cosine_min",
+    "label_agreement",
+    "sequences_per_s",
     "prefill_tok_per_s",
     "decode_tok_per_s",
     "end_to_end_s",
@@ -39,6 +43,8 @@ _HEADERS = {
     "peak_rss_bytes": "peak memory",
     "kl_nats": "KL",
     "top1_agreement": "top-1",
+    "cosine_mean": "mean cosine",
+    "cosine_min": "least cosine",
     "end_to_end_s": "end to end",
 }
 _SEVERITIES = ("ERR", "WARN", "INFO")

@@ -21,6 +21,15 @@ LLAMA = {
 GPT2 = {"model_type": "gpt2", "vocab_size": 32, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 8}
 
 
+def test_the_catalog_knows_which_families_are_encoders():
+    from assay import catalog
+
+    assert set(catalog.FAMILIES) == set(family_names())
+    minimal = {"architectures": []}
+    heads = {name: family(name).contract(family(name).Config.from_dict(minimal), "float32") for name in family_names()}
+    assert {name for name, contract in heads.items() if contract.is_encoder} == set(catalog.ENCODERS)
+
+
 class Edited:
     """A random checkpoint with some tensors taken away, added or replaced."""
 

@@ -199,6 +199,7 @@ def test_memory_may_be_wholly_absent() -> None:
 def test_metrics_have_a_unit_and_their_suffix_tells_it() -> None:
     suffixes = {"_s": "s", "_bytes": "B", "_j": "J", "_w": "W", "_nats": "nats", "_db": "dB", "tok_per_s": "tok/s"} | {
         "items_per_s": "1/s",
+        "sequences_per_s": "seq/s",
         "flops_per_s": "FLOP/s",
     }
     for name, metric in METRICS.items():

@@ -5,6 +5,7 @@ It refuses pickled weights, shards outside of the directory, and tensors that th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -45,13 +46,14 @@ class HfDirectoryCheckpoint:
     def source(self) -> ModelSource:
         """Where the weights come from; the first use reads all files for their SHA-256."""
         beside = [self.path / name for name in (_CONFIG, _GENERATION_CONFIG, _INDEX, _TOKENIZER, _TOKENIZER_CONFIG)]
+        beside.append(self.path / "1_Pooling" / _CONFIG)
         files = [path for path in (*beside, *self._shards) if path.is_file()]
         quantised = self.config.get("quantization_config")
         method = quantised.get("quant_method") if isinstance(quantised, Mapping) else None
         return ModelSource(
             kind="hf_directory",
             location=str(self.path),
-            digest=digest({path.name: file_digest(path) for path in files}),
+            digest=digest({path.relative_to(self.path).as_posix(): file_digest(path) for path in files}),
             quantisation=str(method) if method else Absent(reason="the source is not quantised"),
         )
 
@@ -103,7 +105,8 @@ def open_checkpoint(path: Path) -> HfDirectoryCheckpoint:
         places = _sharded(directory)
     else:
         places = _whole(_only_weights(directory))
-    return HfDirectoryCheckpoint(directory, read_json(directory / _CONFIG, "The model's config"), places)
+    config = read_json(directory / _CONFIG, "The model's config")
+    return HfDirectoryCheckpoint(directory, {**config, **_sentence_pooling(directory)}, places)
 
 
 def tokenizer_beside(directory: Path, config: Mapping[str, Any]) -> Tokenizer:
@@ -126,6 +129,42 @@ def tokenizer_beside(directory: Path, config: Mapping[str, Any]) -> Tokenizer:
     return Tokenizer.from_file(
         tokenizer_json, tokenizer_config if tokenizer_config.is_file() else None, eos_ids=ends or _ends(config)
     )
+
+
+def _sentence_pooling(directory: Path) -> dict[str, str]:
+    """How sentence-transformers pools the hidden states, as the key `sentence_pooling`; empty where nothing is said.
+
+    Raises:
+        CheckpointError: it pools in a way, or has a module, that is not implemented.
+    """
+    modules = directory / "modules.json"
+    if not modules.is_file():
+        return {}
+    asked = f"The modules of {modules} were to be read"
+    try:
+        listed = [entry["type"].rpartition(".")[2] for entry in json.loads(modules.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CorruptFileError(asked, f"they are no list of modules ({error})", "Download the file again") from error
+    other = [name for name in listed if name not in ("Transformer", "Pooling", "Normalize")]
+    if other:
+        raise CheckpointError(asked, f"{other[0]} is not implemented", "Use a model of Transformer, Pooling, Normalize")
+    pooling = directory / "1_Pooling" / _CONFIG
+    if not pooling.is_file():
+        return {}
+    config = read_json(pooling, "The pooling's config")
+    modes = [
+        key.removeprefix("pooling_mode_")
+        for key, on in config.items()
+        if key.startswith("pooling_mode_") and on is True
+    ]
+    known = {"mean_tokens": "mean", "cls_token": "cls"}
+    if len(modes) != 1 or modes[0] not in known:
+        raise CheckpointError(
+            f"The pooling of {pooling} was to be read",
+            f"it pools by {', '.join(modes) or 'nothing'}",
+            f"Implemented are {', '.join(known)}, one at a time",
+        )
+    return {"sentence_pooling": known[modes[0]]}
 
 
 def _ends(config: Mapping[str, Any]) -> tuple[int, ...]:

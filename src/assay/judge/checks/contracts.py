@@ -90,7 +90,7 @@ def _against_runs(subject: Subject, row: Row, artifact: Artifact) -> list[Findin
             if _DTYPE_NAMES.get(effective, effective) != artifact.contract.dtype:
                 said[f"ran with {fact} {effective}; its contract says {artifact.contract.dtype}"] = None
         workload = run.workload
-        asked = workload.prompt_tokens + workload.new_tokens
+        asked = workload.positions
         if workload.kind != "load" and asked > artifact.contract.context_length:
             said[f"was asked for {asked} tokens; its context holds {artifact.contract.context_length}"] = None
     return [_finding(_all_cells(subject, row), f"{row.name} {text}") for text in said]

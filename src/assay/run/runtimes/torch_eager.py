@@ -17,7 +17,7 @@ from assay.run.probe import Probe
 from assay.run.torch_session import open_torch_session
 
 if TYPE_CHECKING:
-    from assay.run.session import Session
+    from assay.run.session import Encoder, Session
 
 RUNTIME = "torch"
 
@@ -32,8 +32,10 @@ def probe() -> Probe:
     )
 
 
-def open_session(directory: Path, target: Target, decoding: Decoding, capacity: int, batch: int = 1) -> Session:
-    """Load an artifact and allocate its KV cache.
+def open_session(
+    directory: Path, target: Target, decoding: Decoding, capacity: int, batch: int = 1
+) -> Session | Encoder:
+    """Load an artifact and allocate its KV cache; an encoder has none.
 
     Args:
         directory: an artifact of the format `torch`.

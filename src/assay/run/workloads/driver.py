@@ -72,4 +72,4 @@ def text_tokens(workload: Workload, token_ids: Sequence[int], count: int) -> Tok
             "Give a longer text, or ask for fewer prompt_tokens or new_tokens",
         )
     row_T = np.asarray(token_ids[:count], dtype=np.int64)
-    return np.ascontiguousarray(np.broadcast_to(row_T, (workload.batch, count)))
+    return np.tile(row_T, (workload.batch, 1))

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
+
 from assay.core.records import Workload
 from assay.run.measure.clock import NANOSECOND, collector_off, timed_calls
-from assay.run.session import Session
+from assay.run.session import Encoder, Session
 from assay.run.workloads.driver import Timing, text_tokens
 
 
@@ -30,9 +32,13 @@ class LoadDriver:
     metric = "load_s"
     calls_per_block = 0
 
-    def __init__(self, session: Session, workload: Workload, token_ids: Sequence[int]) -> None:
+    def __init__(self, session: Session | Encoder, workload: Workload, token_ids: Sequence[int]) -> None:
         self._session = session
-        self._call = partial(session.prefill, text_tokens(workload, token_ids, 1))
+        token_B1 = text_tokens(workload, token_ids, 1)
+        if isinstance(session, Encoder):
+            self._call = partial(session.encode, token_B1, np.ones(workload.batch, dtype=np.int64))
+        else:
+            self._call = partial(session.prefill, token_B1)
 
     def first_call(self) -> tuple[str, float]:
         """Read one token: (`first_call_s`, seconds)."""
