@@ -364,7 +364,8 @@ class Worker:
     def do_ceilings(self, seconds: float) -> Reply:
         """Measure what this machine can do at best."""
         machine = importlib.import_module("assay.run.measure.machine")
-        return {"ceilings": machine.measure_ceilings(seconds).model_dump(mode="json")}
+        ceilings = machine.measure_ceilings(seconds).model_copy(update={"established": machine.establish()})
+        return {"ceilings": ceilings.model_dump(mode="json")}
 
 
 def _writer(engine: Engine) -> Session | Generator:

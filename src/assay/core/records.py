@@ -431,6 +431,16 @@ class Memory(Record):
     """Kept by a training step's forward pass for its backward pass."""
 
 
+class Established(Record):
+    """A fact that a probe established on this machine, and what it stands on."""
+
+    name: str
+    """Such as `matmul_precision` or `compilation_engaged`."""
+    found: bool | str | Absent
+    evidence: str
+    """The figure that it stands on, in words."""
+
+
 class Ceilings(Versioned):
     """The most that a machine did in a short probe: what measured speeds are held against."""
 
@@ -455,6 +465,8 @@ class Ceilings(Versioned):
     """CPU time / (wall time x threads) of the products: below .9 something else ran on these CPUs."""
     contention: tuple[str, ...]
     """Why the probe is not to be trusted; empty where nothing was seen."""
+    established: tuple[Established, ...] = ()
+    """What else was probed: precision of products, compilation, synchronisation, the energy meter."""
     before: Load
     after: Load
 

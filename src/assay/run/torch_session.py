@@ -19,6 +19,7 @@ from assay.build.nn.kv_cache import KVCache
 from assay.core.errors import ContractError
 from assay.core.records import Artifact, Decoding, Scalar, Target
 from assay.run import torch_devices
+from assay.run.measure.probes import matmul_precision
 from assay.run.torch_encoder import TorchEncoder
 from assay.run.torch_facts import matrix_operations, static_facts
 from assay.run.torch_trainer import TorchTrainer
@@ -81,10 +82,17 @@ class TorchSession:
         """What happened. `kernels` is there once something has run, so that reading it first costs no call."""
         if self._ran and "kernels" not in self._facts:
             token = torch.zeros((1, 1), dtype=torch.int64, device=self._device)
-            self._facts = {**self._facts, **matrix_operations(self._model, token)}
+            self._facts = {**self._facts, **matrix_operations(self._model, token), **self._precision()}
         if self._cache is not None:
             self._facts = {**self._facts, "kv_cache_bytes": self._cache.nbytes}
         return self._facts if self._trainer is None else {**self._facts, **self._trainer.facts}
+
+    def _precision(self) -> dict[str, Scalar]:
+        """What a float32 product of this process really is: a switch of torch's may have made it less."""
+        if compute_dtype(self._model) != torch.float32:
+            return {}
+        found = matmul_precision(torch, str(self._device)).found
+        return {"matmul_precision": found} if isinstance(found, str) else {}
 
     @property
     def length(self) -> int:

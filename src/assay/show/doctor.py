@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from assay.core.records import Absent, Ceilings, Examination, Measured, Text
+from assay.core.records import Absent, Ceilings, Established, Examination, Measured, Text
 from assay.show.format import bytes_text
 
 _UNKNOWN = Absent(reason="not measured")
@@ -50,7 +50,14 @@ def _ceilings(ceilings: Ceilings | Absent) -> Iterator[str]:
         yield f"          smallest operation of {runtime}: {_scaled(floor, 1e-6, 'µs')}"
     yield f"          clock resolution: {_scaled(ceilings.clock_resolution_s, 1e-9, 'ns')}"
     yield f"          noise (interquartile range / median): {_share(ceilings.noise)}"
+    yield from (f"          {_fact(each)}" for each in ceilings.established)
     yield from (f"          not to be trusted: {reason}" for reason in ceilings.contention)
+
+
+def _fact(each: Established) -> str:
+    found = f"not known ({each.found.reason})" if isinstance(each.found, Absent) else each.found
+    said = {True: "yes", False: "NO"}.get(found, found) if isinstance(found, bool) else found
+    return f"{each.name.replace('_', ' ')}: {said} ({each.evidence})"
 
 
 def _text(value: Text) -> str:

@@ -41,6 +41,9 @@ def _asked(entry: Entry) -> list[Finding]:
     ran, asked = entry.dtype, canonical_dtype(entry.text("requested_dtype"))
     if ran and asked and ran != asked:
         said.append(f"{asked} was asked for, {ran} ran")
+    product = entry.text("matmul_precision")
+    if ran == "float32" and product and product != "float32":
+        said.append(f"float32 is named, a product of its process has the precision of {product}")
     cells = _cells(entry)
     if not said or not cells:
         return []
@@ -50,7 +53,7 @@ def _asked(entry: Entry) -> list[Finding]:
             severity="WARN",
             cells=cells,
             summary=f"{entry.name}: {'; '.join(said)}",
-            cause="the runtime fell back, and the row is named after what was asked",
+            cause="the runtime fell back or a switch changed it, and the row is named after what was asked",
             remedy="Name the row after what ran, or make the runtime refuse to fall back",
         )
     ]

@@ -119,7 +119,7 @@ def _facts(row: Row, runs: Sequence[Run]) -> dict[str, Scalar]:
         }
     if runs:
         facts |= {"runtime": runs[0].target.runtime, "device": runs[0].target.device}
-        facts |= _known(("threads", "compiled", "requested_device", "requested_dtype"), runs)
+        facts |= _known(("threads", "compiled", "requested_device", "requested_dtype", "matmul_precision"), runs)
         effective = next((run.facts[name] for run in runs for name in _DTYPE_FACTS if name in run.facts), None)
         if effective is not None:
             facts["dtype"] = str(effective)

@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from assay.core.errors import MissingDependencyError, UnsupportedError
-from assay.core.records import Absent, Ceilings, Load, Machine, Measured
+from assay.core.records import Absent, Ceilings, Established, Load, Machine, Measured
 from assay.run.measure import environment
 from assay.run.measure.clock import clock_resolution_s, collector_off, timed_calls
+from assay.run.measure.probes import machine_facts
 
 PRODUCT_SIZES = (256, 1024, 2048)
 """The first one tells how long the others will take: a type without a kernel of its own can be 100 times slower."""
@@ -125,6 +126,18 @@ def measure_ceilings(seconds: float = 15.0, device: str = "cpu") -> Ceilings:
         before=before,
         after=after,
     )
+
+
+def establish(device: str = "cpu") -> tuple[Established, ...]:
+    """What the probes of `run.measure.probes` find on a device; compilation takes most of the time.
+
+    Raises:
+        MissingDependencyError: torch is not installed.
+        UnsupportedError: torch does not see the device.
+    """
+    bench = _bench(device)
+    with bench.torch.no_grad():
+        return tuple(machine_facts(bench.torch, device, bench.sync))
 
 
 def contention(cpu_share: Measured, before: Load, after: Load) -> tuple[str, ...]:

@@ -267,3 +267,12 @@ def test_one_configuration_in_several_tables_is_a_replicate() -> None:
 def test_a_variant_of_a_device_is_not_the_device() -> None:
     for name in ("Apple M1 Ultra", "8x A100", "A100 x4", "A100 MIG 1g"):
         assert isinstance(recognised(name), Absent), name
+
+
+def test_an_fp32_whose_products_are_less_is_suspect() -> None:
+    def found(precision: str, dtype: str = "fp32") -> list[str]:
+        return severities("placement", table(row("a", {"forward_s": 0.1}, dtype=dtype, matmul_precision=precision)))
+
+    assert found("bfloat16") == ["WARN"]
+    assert found("float32") == []
+    assert found("bfloat16", "bf16") == []
