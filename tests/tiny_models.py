@@ -6,7 +6,16 @@ values among its cases; a test counts them.
 
 import json
 
-from transformers import GPT2Config, GPTNeoXConfig, LlamaConfig, MistralConfig, PhiConfig, Qwen2Config, Qwen3Config
+from transformers import (
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    OPTConfig,
+    PhiConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
 
 WINDOW = 8
 """Of the families that have one: sequences of the tests are several times as long."""
@@ -67,6 +76,15 @@ NEOX_OTHERS = {
     "rope_parameters": {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 0.5},
 }
 GPT2 = {"vocab_size": 97, "n_embd": 48, "n_layer": 3, "n_head": 4, "n_positions": 64}
+OPT = {
+    "vocab_size": 97,
+    "hidden_size": 48,
+    "word_embed_proj_dim": 48,
+    "ffn_dim": 80,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+}
 
 
 def case(kind, sizes, **options):
@@ -120,6 +138,22 @@ CASES = {
     "mistral, tied head": case(MistralConfig, LLAMA_SIZES, sliding_window=WINDOW, tie_word_embeddings=True),
     "mistral, yarn positions": case(MistralConfig, LLAMA_SIZES, sliding_window=WINDOW, rope_parameters=yarn()),
     "mistral, other sizes": case(MistralConfig, LLAMA_OTHERS, sliding_window=11),
+    "opt": case(OPTConfig, OPT),
+    "opt, own head": case(OPTConfig, OPT, tie_word_embeddings=False),
+    "opt, norms after": case(OPTConfig, OPT, do_layer_norm_before=False),
+    "opt, no last norm": case(OPTConfig, OPT, _remove_final_layer_norm=True),
+    "opt, no biases": case(OPTConfig, OPT, enable_bias=False),
+    "opt, norms without weights": case(OPTConfig, OPT, layer_norm_elementwise_affine=False),
+    "opt, gelu": case(OPTConfig, OPT, activation_function="gelu"),
+    "opt, other sizes": OPTConfig(
+        vocab_size=101,
+        hidden_size=40,
+        ffn_dim=72,
+        num_hidden_layers=2,
+        num_attention_heads=5,
+        max_position_embeddings=48,
+        word_embed_proj_dim=40,
+    ),
     "phi": case(PhiConfig, NEOX_SIZES),
     "phi, normed queries and keys": case(PhiConfig, NEOX_SIZES, qk_layernorm=True),
     "phi, grouped heads": case(PhiConfig, NEOX_SIZES, num_key_value_heads=1),

@@ -108,6 +108,7 @@ FAMILIES = MappingProxyType(
         "gpt_neox": "transformers' GPT-NeoX, random weights",
         "llama": "transformers' Llama, random weights and SmolLM2-135M",
         "mistral": "transformers' Mistral, random weights",
+        "opt": "transformers' OPT, random weights",
         "phi": "transformers' Phi, random weights",
         "qwen2": "transformers' Qwen2, random weights",
         "qwen3": "transformers' Qwen3, random weights",

@@ -54,6 +54,7 @@ class Config:
         fields.only("quantization_config", None, "quantised weights")
         fields.only("is_encoder_decoder", False, "an encoder")
         fields.only("add_cross_attention", False, "cross attention")
+        # rope_theta and partial_rotary_factor of transformers 4 repeat rotary_emb_base and rotary_pct, which are read.
         fields.ignore("classifier_dropout", "hidden_dropout", "is_decoder", "rope_theta", "partial_rotary_factor")
         hidden_size = fields.integer("hidden_size", 6144)
         heads = fields.integer("num_attention_heads", 64)

@@ -25,7 +25,7 @@ RECIPES = [
     (BF16, TransformSpec(kind="int8_weight_only")),
     (BF16, TransformSpec(kind="int8_weight_only", options={"head": True})),
     (BF16, TransformSpec(kind="palettize", options={"bits": 3, "output_channels": 7})),
-    (BF16, TransformSpec(kind="palettize", options={"bits": 4, "head": True, "names": ("*.mlp.*", "lm_head")})),
+    (BF16, TransformSpec(kind="palettize", options={"bits": 4, "head": True, "names": ("*.0.*", "lm_head")})),
 ]
 
 
