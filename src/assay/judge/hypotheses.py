@@ -112,7 +112,7 @@ def _cold_call(case: Case) -> Evidence:
     for row in case.rows:
         warmup = row.fact("warmup")
         if warmup == 0 and not isinstance(warmup, bool):
-            supporting.append(f"no warm-up is stated for {row.name}")
+            supporting.append(f"{row.name} is stated to have had no warm-up")
         elif row.amount("warmup"):
             opposing.append(f"{row.amount('warmup'):g} warm-up calls are stated for {row.name}")
     for finding in case.findings:

@@ -6,7 +6,7 @@ It computes no number, and refuses to leave a finding out: what does not fit a s
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from assay.core.audit import AuditReport
 from assay.core.errors import InputError
@@ -69,15 +69,25 @@ def _screen(report: AuditReport, colour: bool) -> list[str]:
     if not groups:
         return [*head, "", "Nothing was found. What was not checked stands below.", *foot]
     room = HEIGHT - len(head) - len(foot) - 2
-    blocks = [_block(group, number) for number, group in enumerate(groups, 1)]
-    short = [_short(group, number) for number, group in enumerate(groups, 1)]
-    full = len(blocks)
-    while full > 1 and sum(map(len, blocks[:full])) + sum(map(len, short[full:])) + (full < len(blocks)) > room:
-        full -= 1
-    lines = [line for block in [*blocks[:full], *short[full:]] for line in block]
-    if full < len(blocks):
-        lines.append(f"Cause and remedy of the last {len(blocks) - full}: --format markdown or html.")
+    lines, in_full = _within(room, groups)
+    if in_full < len(groups):
+        lines.append(f"{len(groups) - in_full} of these are shortened; in full: --format markdown or html.")
     return [*head, "", *(_coloured(line) if colour else line for line in lines), *foot]
+
+
+def _within(room: int, groups: Sequence[Told]) -> tuple[list[str], int]:
+    """Lines of all findings, as full as there is room for, and how many are in full: errors first, then in order."""
+    forms = [(_short(g, n), _brief(g, n), _block(g, n)) for n, g in enumerate(groups, 1)]
+    level = [0] * len(forms)
+    used = len(forms) + 1
+    for wanted, errors_only in ((2, True), (1, False), (2, False)):
+        for place, form in enumerate(forms):
+            more = len(form[wanted]) - len(form[level[place]])
+            right = not errors_only or groups[place].severity == "ERR"
+            if right and level[place] < wanted and used + more <= room:
+                level[place] = wanted
+                used += more
+    return [line for form, at in zip(forms, level, strict=True) for line in form[at]], level.count(2)
 
 
 def _block(group: Told, number: int) -> list[str]:
@@ -87,9 +97,13 @@ def _block(group: Told, number: int) -> list[str]:
     return lines + _wrapped(f"     do: {group.remedy}. ({group.check})", " " * 9)
 
 
+def _brief(group: Told, number: int) -> list[str]:
+    """What and what to do, on a line each."""
+    return [*_short(group, number), _line(f"     do: {group.remedy}.")]
+
+
 def _short(group: Told, number: int) -> list[str]:
-    said = f"{group.severity:4} [{number}] {'; '.join(group.summaries)} ({group.check})"
-    return [textwrap.shorten(said, WIDTH, placeholder=" ...") if len(said) > WIDTH else said]
+    return [_line(f"{group.severity:4} [{number}] {'; '.join(group.summaries)} ({group.check})")]
 
 
 def _foot(report: AuditReport) -> list[str]:

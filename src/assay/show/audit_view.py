@@ -32,13 +32,35 @@ def told(findings: Sequence[Finding]) -> tuple[Told, ...]:
         Told(
             check=check,
             severity=severity,
-            summaries=tuple(dict.fromkeys(shown.one_line(each.summary) for each in group)),
+            summaries=_summaries(group),
             cells=tuple(dict.fromkeys(cell for each in group for cell in each.cells)),
             cause=shown.one_line(cause),
             remedy=shown.one_line(remedy),
         )
         for (severity, check, cause, remedy), group in groups.items()
     )
+
+
+def _summaries(group: Sequence[Finding]) -> tuple[str, ...]:
+    """What was found; what holds of several rows word for word is said once, with their names before it."""
+    rows: dict[str, list[str]] = {}
+    for finding in group:
+        summary = shown.one_line(finding.summary)
+        name = next((n for n in _names(finding) if summary.startswith(f"{n}: ")), "")
+        rows.setdefault(summary.removeprefix(f"{name}: ") if name else summary, []).append(name)
+    return tuple(
+        f"{', '.join(dict.fromkeys(filter(None, names)))}: {rest}" if any(names) else rest
+        for rest, names in rows.items()
+    )
+
+
+def _names(finding: Finding) -> list[str]:
+    """How a summary may begin with the row that it is about, the longest first."""
+    return [
+        name
+        for cell in finding.cells
+        for name in (f"{shown.one_line(cell.row)} ({shown.one_line(cell.table)})", shown.one_line(cell.row))
+    ]
 
 
 def headline(report: AuditReport) -> str:

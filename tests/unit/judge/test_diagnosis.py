@@ -41,7 +41,7 @@ def test_a_probe_contests_a_cause() -> None:
 
 def test_no_warm_up_supports_a_cold_call_and_warm_up_opposes_it() -> None:
     cold = table(row("S", {"forward_s": (0.4, 1.2)}, warmup=0), samples=10)
-    assert "no warm-up is stated for S" in causes(cold)["a cold call inside the timed ones"].supporting
+    assert "S is stated to have had no warm-up" in causes(cold)["a cold call inside the timed ones"].supporting
     warm = table(row("S", {"forward_s": (0.4, 0.3)}, warmup=5), samples=10)
     found = causes(warm)
     assert "a cold call inside the timed ones" not in found

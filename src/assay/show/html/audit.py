@@ -12,7 +12,7 @@ from assay.core.figures import FigureTable, labels
 from assay.core.records import Cell
 from assay.show import audit_view as told
 from assay.show import format as shown
-from assay.show.html.elements import Child, Markup, element
+from assay.show.html.elements import Child, Markup, element, join
 from assay.show.sentences import cause_lines
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -101,11 +101,8 @@ def _table(table: FigureTable, label: str, marks: dict[Cell, tuple[str, tuple[in
         for row in table.rows
     ]
     body = element("table", element("thead", head), element("tbody", *rows))
-    return element(
-        "div",
-        element("h3", title),
-        element("div", body, class_="scroll", tabindex="0", role="region", aria_label=title),
-    )
+    region = element("div", body, class_="scroll", tabindex="0", role="region", aria_label=title)
+    return join((element("h3", title), region))
 
 
 def _cell(
