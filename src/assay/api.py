@@ -6,14 +6,18 @@ import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from pydantic import ValidationError
 
 from assay import catalog
+from assay.build.local_transforms import offered
 from assay.core.audit import AuditReport
+from assay.core.decisions import Decision, ExperimentRun, Recheck
 from assay.core.errors import InputError, TokenizerError, UnsupportedError
+from assay.core.experiment_file import is_local
 from assay.core.records import (
     Absent,
     Artifact,
@@ -31,12 +35,15 @@ from assay.core.study import MeasurePolicy, QualityPlan, Study, StudyVariant
 from assay.core.study_file import read_study, validate_study
 from assay.judge.checks.policy import CheckPolicy
 from assay.judge.imports.correction import NOTHING, read_correction
+from assay.judge.recheck import recheck
 from assay.keep.artifacts import ArtifactCache
 from assay.keep.failures import as_store_error
+from assay.keep.journal import EXPERIMENTS
 from assay.keep.store import open_store
 from assay.pipeline.audit import audit as audit_files
 from assay.pipeline.contest import CONTEST, ContestRun, Pair, pair_of_callables, pair_of_commands
 from assay.pipeline.doctor import CEILINGS
+from assay.pipeline.experiments import at_work, decided_on_numbers, evidence_of, find_experiment, remember, with_budget
 from assay.pipeline.prediction import plan_study
 from assay.pipeline.results import judge
 from assay.pipeline.short_form import transforms_of, variant_of
@@ -142,6 +149,67 @@ def audit(
     """
     correction = read_correction(Path(map_file)) if map_file is not None else NOTHING
     return audit_files([Path(file) for file in files], facts, correction, policy)
+
+
+def run_experiment(
+    name: str,
+    store: Path = DEFAULT_STORE,
+    progress: Progress | None = None,
+    root: Path = EXPERIMENTS,
+    *,
+    budget_s: float | None = None,
+) -> tuple[Result, ExperimentRun]:
+    """Build, check and measure an experiment, and set the result beside what was expected of it.
+
+    Args:
+        name: the experiment's directory under `root`.
+        store: the directory that keeps rounds, artifacts and results.
+        progress: who is told what happens; nobody by default.
+        root: the project's directory of experiments.
+        budget_s: seconds of wall time; the experiment's own by default.
+
+    Raises:
+        AssayError: the experiment cannot be carried out, or its expectations were changed after the measurement.
+        Interrupted: Ctrl-C; a repeated call goes on.
+    """
+    directory, experiment = find_experiment(root, name)
+    with at_work(directory, experiment):
+        result = run(with_budget(experiment.study, budget_s), store, progress)
+    return result, remember(experiment, result, open_store(store))
+
+
+def recheck_experiment(
+    name: str,
+    store: Path = DEFAULT_STORE,
+    progress: Progress | None = None,
+    root: Path = EXPERIMENTS,
+    *,
+    budget_s: float | None = None,
+) -> Recheck:
+    """Build and measure a decided experiment again in a store of its own, and hold the result against the decision.
+
+    Raises:
+        AssayError: nothing was decided on numbers, or the experiment cannot be carried out.
+    """
+    directory, experiment = find_experiment(root, name)
+    decision = decided_on_numbers(root, name)
+    fresh = store / "rechecks" / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    with at_work(directory, experiment):
+        result = run(with_budget(experiment.study, budget_s), fresh, progress)
+    shutil.rmtree(fresh / "artifacts", ignore_errors=True)  # large, and in the cache of the main store anyway
+    return recheck(decision, evidence_of(experiment, result, open_store(fresh)))
+
+
+def build_shipped(decision: Decision, output: Path, store: Path = DEFAULT_STORE, root: Path = EXPERIMENTS) -> Artifact:
+    """Build the variant of a decision into a directory that must not exist or be empty.
+
+    Raises:
+        AssayError: the model or a transform of the experiment's own is not as it was.
+    """
+    specs = decision.variant.transforms
+    files = {spec.kind: root / decision.experiment / spec.kind.partition("@")[0] for spec in specs}
+    with offered({kind: path for kind, path in files.items() if is_local(kind)}):
+        return _build_to(decision.model, specs, output, catalog.RUNTIMES[decision.target.runtime].format, "", store)
 
 
 def plan(
@@ -453,11 +521,17 @@ def build_to(
         InputError: `output` is a file or holds files.
         AssayError: the model cannot be read or a transform cannot be applied.
     """
+    return _build_to(model, transforms_of(short), output, format_name, adapter, store)
+
+
+def _build_to(
+    model: str, specs: Sequence[TransformSpec], output: Path, format_name: str, adapter: str, store: Path
+) -> Artifact:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(
             f"The output {str(output)!r} was asked for", "it exists already", "Name a directory that does not exist"
         )
-    directory, _ = build(model, transforms_of(short), format_name, store, adapter)
+    directory, _ = build(model, specs, format_name, store, adapter)
     with as_store_error(f"writing an artifact to {output}", output):
         shutil.copytree(directory, output, dirs_exist_ok=True)
     artifact: Artifact = catalog.exporter(format_name).read_artifact(output)
@@ -554,6 +628,7 @@ __all__ = [
     "StudyVariant",
     "audit",
     "build",
+    "build_shipped",
     "build_to",
     "ceilings_of",
     "check_runner",
@@ -563,8 +638,10 @@ __all__ = [
     "is_encoder",
     "load",
     "plan",
+    "recheck_experiment",
     "rounds_of",
     "run",
+    "run_experiment",
     "stored",
     "stored_result",
     "transforms_of",

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from assay.build import hub, packaged
 from assay.build.files import read_json
+from assay.build.local_transforms import LocalTransform, local_transform
 from assay.core.errors import (
     CheckpointError,
     InputError,
@@ -24,6 +25,7 @@ from assay.core.errors import (
     TransformError,
     UnsupportedError,
 )
+from assay.core.experiment_file import is_local
 from assay.core.records import TransformSpec, Workload
 from assay.run.session import runs_here
 
@@ -190,8 +192,16 @@ def lookup(table: Iterable[str], name: str, what: str) -> str:
     )
 
 
-def transform(kind: str) -> ModuleType:
+def require_transform(kind: str) -> None:
+    """Raise InputError where no transform has this kind; an experiment's own file is looked for when it is used."""
+    if not is_local(kind):
+        lookup(TRANSFORMS, kind, "transform")
+
+
+def transform(kind: str) -> ModuleType | LocalTransform:
     """The module of a transform: `Options`, `apply(model, options)`."""
+    if is_local(kind):
+        return local_transform(kind)
     return importlib.import_module(TRANSFORMS[lookup(TRANSFORMS, kind, "transform")])
 
 

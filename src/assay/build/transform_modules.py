@@ -12,7 +12,9 @@ from pydantic import ValidationError
 from torch import nn
 
 from assay.build import transforms
+from assay.build.local_transforms import local_transform
 from assay.core.errors import TransformError
+from assay.core.experiment_file import is_local
 from assay.core.records import Change, TransformSpec
 
 
@@ -33,6 +35,8 @@ class Transform(Protocol):
 
 def transform(kind: str) -> Transform:
     """The transform of this kind. Raises TransformError."""
+    if is_local(kind):
+        return local_transform(kind)
     known = sorted(module.name for module in pkgutil.iter_modules(transforms.__path__))
     if kind not in known:
         raise TransformError(f"find the transform {kind!r}", "there is none", f"Known ones: {', '.join(known)}")

@@ -1,7 +1,8 @@
 """The command line: parsing only. It refuses to show a traceback unless --debug asks for it.
 
-Exit status: 0 success; 1 a gate failed (`--gate`); 2 a file, study or option is wrong; 3 not supported here;
-4 the store; 5 a worker failed; 6 parts of a bundle disagree; 70 a defect of Assay; 130 interrupted.
+Exit status: 0 success; 1 a gate failed, or the journal needs someone; 2 a file, study or option is wrong;
+3 not supported here; 4 the store; 5 a worker failed; 6 parts of a bundle disagree; 70 a defect of Assay;
+130 interrupted.
 
 A module of this package holds the commands of one job; each imports what it needs when it is called.
 """
@@ -15,7 +16,7 @@ from typing import Any
 
 import click
 
-from assay.cli import audit, engines, look, make, measure
+from assay.cli import audit, engines, experiment, log, look, make, measure
 from assay.core.errors import AssayError
 
 
@@ -82,6 +83,6 @@ def main(context: click.Context, store: Path, debug: bool) -> None:
     context.obj = store
 
 
-for _module in (look, measure, make, audit, engines):
+for _module in (look, measure, make, audit, engines, experiment, log):
     for _command in _module.COMMANDS:
         main.add_command(_command)

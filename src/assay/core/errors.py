@@ -3,6 +3,7 @@
     AssayError                      exit status
     ├── InputError                  2   a file, a study or an option that the user gave
     │   ├── StudyError                  a study file: names the file, the key and the allowed values
+    │   ├── JournalError                a decision that breaks a rule, or a file of the journal that cannot be read
     │   ├── CheckpointError             weights or a config that cannot be read
     │   │   ├── CorruptFileError        truncated, or with lengths and offsets that lie
     │   │   └── UnknownArchitectureError
@@ -53,6 +54,10 @@ class InputError(AssayError):
 
 class StudyError(InputError):
     """A study file is wrong; the message names the file, the key and the allowed values."""
+
+
+class JournalError(InputError):
+    """A decision breaks a rule of the journal, or a file of the journal cannot be read; the message names it."""
 
 
 class CheckpointError(InputError):

@@ -222,9 +222,10 @@ def _number(value: float) -> str:
 # ---------------------------------------------------------------------------------------------- findings on a cell
 
 
-def _touching(
+def touching(
     rows: Sequence[str], metric: str, workload: str, findings: Sequence[Finding], severity: str
 ) -> list[Finding]:
+    """Findings of one severity on the cells that a metric of these rows on a workload depends on."""
     metrics = _DEPENDS_ON.get(metric, (metric,))
     return [
         finding
@@ -240,10 +241,10 @@ def _touching(
 
 
 def _struck(rows: Sequence[str], metric: str, workload: str, findings: Sequence[Finding]) -> str:
-    errors = _touching(rows, metric, workload, findings, "ERR")
+    errors = touching(rows, metric, workload, findings, "ERR")
     return "cannot enter a verdict, " + "; ".join(f"{f.check}: {f.summary}" for f in errors) if errors else ""
 
 
 def _doubt(rows: Sequence[str], metric: str, workload: str, findings: Sequence[Finding]) -> str:
-    warnings = _touching(rows, metric, workload, findings, "WARN")
+    warnings = touching(rows, metric, workload, findings, "WARN")
     return "".join(f" (suspect, {f.check}: {f.summary})" for f in warnings)

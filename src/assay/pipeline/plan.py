@@ -80,7 +80,7 @@ def plan_rows(study: Study) -> tuple[PlannedRow, ...]:
         catalog.runtime_entry(runtime)
     for variant in study.variants:
         for spec in variant.transforms:
-            catalog.lookup(catalog.TRANSFORMS, spec.kind, "transform")
+            catalog.require_transform(spec.kind)
     _require_one(runtimes)
     return tuple(
         PlannedRow(
