@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from assay.cli.shared import Seconds, rendered
-from assay.core.decisions import Status
 
 if TYPE_CHECKING:
-    from assay.core.decisions import Decision
+    from assay.core.decisions import Decision, Status
+
+STATUSES = ("planned", "in_training", "prototype", "measured", "shipping", "shelved", "rejected", "abandoned")
+"""Those of `core.decisions`, which is not loaded for a help text; a test holds one against the other."""
 
 ROOT = click.option("--experiments", "root", type=click.Path(path_type=Path, file_okay=False),
                     default=Path("experiments"), show_default=True,
@@ -82,7 +84,7 @@ def run_(store: Path, /, name: str, root: Path, budget: float | None, format_: s
 
 @experiment.command()
 @click.argument("name")
-@click.option("--status", type=click.Choice(get_args(Status)), required=True)
+@click.option("--status", type=click.Choice(STATUSES), required=True)
 @click.option("--reason", required=True, help="In words: why, and for what is given up its obituary.")
 @click.option("--number", "numbers", multiple=True, metavar="METRIC[@WORKLOAD] | NAME=VALUE",
               help="A number that the decision rests on. Default: what was expected and measured.")  # fmt: skip

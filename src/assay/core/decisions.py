@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from assay.core.canonical import digest
 from assay.core.records import (
     Absent,
     Comparison,
@@ -290,8 +291,9 @@ class Decision(Versioned):
 
     def sealed(self) -> Decision:
         """The same decision with the id that its content gives it."""
-        bare = self.model_copy(update={"id": ""})
-        return bare.model_copy(update={"id": f"{self.decided_utc[:10]}-{bare.content_digest[:8]}"})
+        # Without what has its default value: a field that is added later leaves the ids of old files as they are.
+        content = self.model_dump(mode="json", exclude={"id"}, exclude_defaults=True)
+        return self.model_copy(update={"id": f"{self.decided_utc[:10]}-{digest(content)[:8]}"})
 
 
 class Recheck(Record):

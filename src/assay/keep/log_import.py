@@ -34,6 +34,7 @@ _HEADING = re.compile(r"^(?P<level>#{1,6})\s+(?P<text>.+?)\s*#*\s*$")
 _STATUS_LINE = re.compile(r"^\W*(?:status|verdict|decision|outcome)\W*[:=]\W*(?P<text>.+)$", re.IGNORECASE)
 _ENTRY_TAIL = re.compile(r"(?:[\[(—–|:·]|\s-\s)(?P<tail>[^\[(—–|:·]*)[\])]?\s*$")
 _DATE = re.compile(r"\b(20\d\d-[01]\d-[0-3]\d)\b")
+_DATE_IN_HEADING = re.compile(r"\s*[\[(,]?\s*\b20\d\d-[01]\d-[0-3]\d\b\s*[\])]?")
 UNIT = (
     r"tok(?:ens)?/s(?:ec)?|t/s|GB/s|[GT]FLOP/?s|ms|µs|us|min|[GMk]i?B|nats|dB|bits?|mJ|mW|%|[x×](?!\w)|[sWJh](?![\w/])"
 )
@@ -155,7 +156,7 @@ def _is_group(section: _Section) -> bool:
 
 
 def _own_status(section: _Section) -> tuple[Status, str] | None:
-    tail = _ENTRY_TAIL.search(section.text)
+    tail = _ENTRY_TAIL.search(_DATE_IN_HEADING.sub("", section.text))
     if tail and (found := status_in(tail["tail"])):
         return found
     for text in _texts(section):
@@ -166,7 +167,8 @@ def _own_status(section: _Section) -> tuple[Status, str] | None:
 
 
 def _title(text: str) -> str:
-    """A heading without its number, its status and its decoration."""
+    """A heading without its number, its date, its status and its decoration."""
+    text = _DATE_IN_HEADING.sub("", text)
     tail = _ENTRY_TAIL.search(text)
     if tail and status_in(tail["tail"]):
         text = text[: tail.start()]

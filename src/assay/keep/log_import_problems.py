@@ -138,9 +138,14 @@ def _change(line: int, found: re.Match[str]) -> Iterator[ImportedProblem]:
     if found["percent"]:
         said, digit = _value(found["percent"]), _last_digit(found["percent"])
         true = 100 * (b / a - 1)
-        wanted = (true,) if found["percent"][0] in "+-−" else (true, -true, 100 * b / a, 100 * (a / b - 1))
-        slack = _SLACK * digit + 100 * spread * max(1.0, b / a, a / b)
-        if min(abs(said - value) for value in wanted) > slack:
+        signed = found["percent"][0] in "+-−"
+        # By how much it changed; unsigned also: less by that, to that share, or by how much the other way round.
+        wanted = (
+            [(true, b / a)]
+            if signed
+            else [(true, b / a), (-true, b / a), (100 * b / a, b / a), (100 * a / b - 100, a / b)]
+        )
+        if min(abs(said - value) - 100 * spread * ratio for value, ratio in wanted) > _SLACK * digit:
             yield ImportedProblem(
                 kind="does not add up", lines=(line,), found=f"{found.group()}: from {a:g} to {b:g} is {true:+.1f} %"
             )
