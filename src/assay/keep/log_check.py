@@ -10,7 +10,6 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from assay.core.decisions import (
@@ -242,8 +241,3 @@ def _reached(trigger: NumberTrigger, decision: Decision, around: Surroundings) -
     if trigger.at_least is not None:
         return f"it is {number:g}" if number >= trigger.at_least else ""
     return f"it is {number:g}" if trigger.at_most is not None and number <= trigger.at_most else ""
-
-
-def unreadable(path: Path, found: str, remedy: str) -> LogFinding:
-    """The problem of an experiment whose file cannot be read."""
-    return LogFinding(kind="problem", where=str(path), found=found, remedy=remedy)
