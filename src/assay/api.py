@@ -16,6 +16,7 @@ from assay import catalog
 from assay.build.local_transforms import offered
 from assay.core.audit import AuditReport
 from assay.core.decisions import Decision, ExperimentRun, Recheck
+from assay.core.difference import Difference
 from assay.core.errors import InputError, TokenizerError, UnsupportedError
 from assay.core.experiment_file import is_local
 from assay.core.records import (
@@ -34,6 +35,7 @@ from assay.core.records import (
 from assay.core.study import MeasurePolicy, QualityPlan, Study, StudyVariant
 from assay.core.study_file import read_study, validate_study
 from assay.judge.checks.policy import CheckPolicy
+from assay.judge.difference import difference as judge_difference
 from assay.judge.imports.correction import NOTHING, read_correction
 from assay.judge.recheck import recheck
 from assay.keep.artifacts import ArtifactCache
@@ -569,10 +571,16 @@ def check_runner(
 def stored_result(store: Path, study: str | None = None) -> Result:
     """The newest result of a store, or the newest of a study by its name or the first digits of its digest.
 
+    Args:
+        store: the directory that keeps results.
+        study: a name, a digest, or the path of a .json report.
+
     Raises:
         StoreError: the store cannot be read.
-        InputError: it holds no such result.
+        InputError: it holds no such result, or the file is no report.
     """
+    if study is not None and study.endswith(".json"):
+        return _reported(Path(study))
     if not store.is_dir():
         raise InputError(
             f"A result in {str(store)!r} was asked for", "there is no such store", "Run a study first, or name --store"
@@ -586,6 +594,16 @@ def stored_result(store: Path, study: str | None = None) -> Result:
             "Name one of them, or run a study",
         )  # fmt: skip
     return found[-1]
+
+
+def difference(store: Path, before: str, after: str | None = None) -> Difference:
+    """What changed from one result to another; each is named as `stored_result` names it.
+
+    Raises:
+        StoreError: the store cannot be read.
+        InputError: there is no such result.
+    """
+    return judge_difference(stored_result(store, before), stored_result(store, after))
 
 
 def stored(store: Path, name: str | None = None) -> Result | Contest:
@@ -605,6 +623,17 @@ def stored(store: Path, name: str | None = None) -> Result | Contest:
         return alike[-1]
     newest = alike[-1] if alike else None
     return newest if newest is not None and newest.created_utc > result.created_utc else result
+
+
+def _reported(path: Path) -> Result:
+    asked = f"The report {str(path)!r} was asked for"
+    try:
+        return Result.from_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(asked, f"it cannot be read ({error.strerror})", "Name a file that --report wrote") from None
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        raise InputError(asked, f"it is no result: {problem['msg']}", "Name a file that --report wrote") from None
 
 
 def rounds_of(store: Path, result: Result) -> tuple[Round, ...]:
@@ -635,6 +664,7 @@ __all__ = [
     "compare",
     "compare_commands",
     "comparison_study",
+    "difference",
     "is_encoder",
     "load",
     "plan",

@@ -39,17 +39,27 @@ def doctor(store: Path, /, measure: bool, format_: str) -> None:
     type=click.Choice(("paper", "readme", "issue")),
     help="Text and a table for this, in Markdown: no claim rests on a number that failed a check.",
 )
+@click.option("--against", help="Show what changed since this result: a study by name or digest, or a .json report.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A file instead of standard output.")
 @click.pass_obj
 def report(
     store: Path, /, study: str | None, format_: str, purpose: Literal["paper", "readme", "issue"] | None,
-    output: Path | None,
+    against: str | None, output: Path | None,
 ) -> None:  # fmt: skip
-    """Show what is stored: the newest, or that of a study by its name or digest, or of two programs by its digest."""
+    """Show what is stored: the newest, or that of a study by its name or digest, or of two programs by its digest.
+
+    STUDY may also be a .json file that --report wrote.
+    """
     from assay import api
     from assay.show.render import write_text
 
-    if purpose is not None:
+    if against is not None:
+        from assay.show.difference import render_difference
+
+        if purpose is not None:
+            raise click.UsageError("--for and --against do not go together.")
+        text = render_difference(api.difference(store, against, study), format_)
+    elif purpose is not None:
         from assay.show.prose import render_prose
 
         if format_ not in ("table", "markdown"):

@@ -17,6 +17,7 @@ from assay.core.records import (
     Absent,
     Comparison,
     ComparisonOutcome,
+    Environment,
     Estimate,
     Measured,
     Round,
@@ -75,7 +76,24 @@ def differences(ours: Run, theirs: Run) -> tuple[str, ...]:
 
     Threads that the study itself asked for are no difference but the question.
     """
-    here, there = ours.environment, theirs.environment
+    pairs = (
+        ("workload", ours.workload.name, theirs.workload.name),
+        ("workload text", ours.workload.text_digest[:12], theirs.workload.text_digest[:12]),
+        ("workload seed", ours.workload.seed, theirs.workload.seed),
+    )
+    told = [f"{name}: {a} against {b}" for name, a, b in pairs if a != b]
+    same_threads = ours.target.threads == theirs.target.threads
+    return (*environment_differences(ours.environment, theirs.environment, threads=same_threads), *told)
+
+
+def environment_differences(here: Environment, there: Environment, *, threads: bool = True) -> tuple[str, ...]:
+    """What differs around two measurements and can change a number by itself.
+
+    Args:
+        here: of the one.
+        there: of the other.
+        threads: whether threads and their settings count.
+    """
     pairs: list[tuple[str, object, object]] = [
         (f"machine.{name}", getattr(here.machine, name), getattr(there.machine, name))
         for name in (
@@ -88,18 +106,16 @@ def differences(ours: Run, theirs: Run) -> tuple[str, ...]:
         for name in sorted(set(here.packages) & set(there.packages))
     ]
     pairs.append(("python", here.python, there.python))
-    if ours.target.threads == theirs.target.threads:
+    if threads:
         pairs.append(("threads", here.threads, there.threads))
         settings = sorted(set(here.thread_settings) | set(there.thread_settings))
         unset = "not set"
         pairs += [(s, here.thread_settings.get(s, unset), there.thread_settings.get(s, unset)) for s in settings]
-    pairs.append(("workload", ours.workload.name, theirs.workload.name))
-    pairs.append(("workload text", ours.workload.text_digest[:12], theirs.workload.text_digest[:12]))
-    pairs.append(("workload seed", ours.workload.seed, theirs.workload.seed))
-    return tuple(f"{name}: {_said(a)} against {_said(b)}" for name, a, b in pairs if a != b)
+    return tuple(f"{name}: {said(a)} against {said(b)}" for name, a, b in pairs if a != b)
 
 
-def _said(value: object) -> str:
+def said(value: object) -> str:
+    """A recorded fact in words."""
     if isinstance(value, Absent):
         return f"unknown ({value.reason})"
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
