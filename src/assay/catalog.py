@@ -130,12 +130,16 @@ EXPORTERS = MappingProxyType(
         "torch": ExporterEntry("assay.build.exporters.torch", "torch", "torch"),
         "onnx": ExporterEntry("assay.build.exporters.onnx", "onnx", "onnxruntime"),
         "openvino_ir": ExporterEntry("assay.build.exporters.openvino_ir", "openvino", "openvino"),
+        "gguf": ExporterEntry("assay.build.exporters.gguf", "gguf", "llamacpp"),
+        "gguf_source": ExporterEntry("assay.build.exporters.gguf_source", "torch", "torch"),
     }
 )
 
 RUNTIMES = MappingProxyType(
     {
         "torch": RuntimeEntry("assay.run.runtimes.torch_eager", "torch", "torch", "torch"),
+        "llama.cpp": RuntimeEntry("assay.run.runtimes.llamacpp", "gguf", "xllamacpp", "llamacpp"),
+        "llama.cpp-source": RuntimeEntry("assay.run.runtimes.llamacpp", "gguf_source", "xllamacpp", "llamacpp"),
         "runner": RuntimeEntry("assay.run.runtimes.runner", "torch", argument="COMMAND or HOST:PORT"),
         "onnxruntime": RuntimeEntry("assay.run.runtimes.onnxruntime", "onnx", "onnxruntime", "onnxruntime"),
         "openvino": RuntimeEntry("assay.run.runtimes.openvino", "openvino_ir", "openvino", "openvino"),

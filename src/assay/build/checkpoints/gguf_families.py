@@ -51,6 +51,33 @@ class Family:
         return f"{self.outer[inner]}.{ending}", self.stored.get(inner, "as is")
 
 
+class StoredNames:
+    """GGUF's names of one architecture's tensors, from Hugging Face's: the inverse of `Family.translate`."""
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+        self._outer = {theirs: ours for ours, theirs in family.outer.items()}
+        self._layer = {theirs: ours for ours, theirs in family.layer.items()}
+        self._in_layer = re.compile(re.escape(family.layer_prefix) + r"\.(\d+)\.(.+)\.(weight|bias)")
+
+    def translate(self, name: str) -> tuple[str, Stored] | None:
+        """GGUF's name of a tensor and its layout in the file; None where the architecture has no such tensor."""
+        if match := self._in_layer.fullmatch(name):
+            number, theirs, ending = match.groups()
+            inner = self._layer.get(theirs)
+            ours = f"blk.{number}.{inner}.{ending}"
+        else:
+            theirs, _, ending = name.rpartition(".")
+            inner = self._outer.get(theirs)
+            ours = f"{inner}.{ending}"
+        return None if inner is None else (ours, self._family.stored.get(inner, "as is"))
+
+
+def stored_names(architecture: str) -> StoredNames:
+    """The names of one `general.architecture` of `FAMILIES`."""
+    return StoredNames(FAMILIES[architecture])
+
+
 def restore(values: Floats, stored: Stored, heads: int) -> Floats:
     """Undo the converter's layout; `heads` is the number of heads of a tensor whose rows are in another order."""
     match stored:
