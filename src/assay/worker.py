@@ -323,6 +323,27 @@ class Worker:
             ids = greedy.until_end(made, tokenizer.eos_ids)
         return {"ids": ids, "text": tokenizer.decode(ids)}
 
+    def do_text_check(self, model: str) -> Reply:
+        """Write after each prompt of the text check. Answers with figures of the text, and the tokens."""
+        check = importlib.import_module("assay.run.measure.text_check")
+        texts, prompts, written = [], [], []
+        for prompt in check.PROMPTS:
+            made = self.do_generate(model, prompt, check.NEW_TOKENS)
+            if "absent" in made:
+                return made
+            texts.append(made["text"])
+            written.append(made["ids"])
+            prompts.append(self._open_checkpoint(model).tokenizer().encode(prompt))
+        return {"metrics": dict(check.figures(texts, written)), "prompts": prompts, "written": written}
+
+    def do_likelihood(self, prompts: list[list[int]], written: list[list[int]]) -> Reply:
+        """How likely texts are to this artifact, in nats per token."""
+        engine = self._open_engine()
+        if not gives_logits(engine):
+            raise UnsupportedError("The likelihood of a text", "this engine gives no logits", "Name another reference")
+        check = importlib.import_module("assay.run.measure.text_check")
+        return {"nll_nats": check.mean_nll(engine, prompts, written)}
+
     # ------------------------------------------------------------------------------------------------ callables
 
     def do_open_callable(self, program: str, search: list[str]) -> Reply:

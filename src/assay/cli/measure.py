@@ -100,6 +100,9 @@ def compare(
 @click.option("--text", default="prose", show_default=True, help="prose, or a UTF-8 file.")
 @click.option("--tokens", type=click.IntRange(16), default=4096, show_default=True, help="Tokens of text.")
 @click.option("--context", type=click.IntRange(8), default=1024, show_default=True, help="Tokens of a window.")
+@click.option("--text-check", is_flag=True,
+              help="Let every variant write 3 x 256 tokens, and hold them against the reference's own "
+              "text.")  # fmt: skip
 @click.option("--chat", is_flag=True, help="Put the sample's prompt into the model's chat template.")
 @click.option("-t", "--threads", type=click.IntRange(0), default=0, help="Threads; 0 for all CPUs.")
 @ADAPTER
@@ -121,7 +124,7 @@ def quality(store: Path, /, model: str, **options: Any) -> None:
         adapter=options["adapter"],
     )
     plan = QualityPlan(text=options["text"], tokens=options["tokens"], context=options["context"],
-                       sample_chat=options["chat"])  # fmt: skip
+                       sample_chat=options["chat"], text_check=options["text_check"])  # fmt: skip
     run_study(study.model_copy(update={"quality": plan, "workloads": ()}), store, **shared)
 
 

@@ -66,6 +66,8 @@ class QualityPlan(Record, use_attribute_docstrings=True):
     """What every variant continues greedily, side by side in the report."""
     sample_tokens: int = Field(default=48, ge=0)
     """Tokens of that continuation; 0 for none."""
+    text_check: bool = False
+    """Let every variant write 3 texts of 256 tokens, and hold them against the reference's own: is it degenerate?"""
     sample_chat: bool = False
     """Give the prompt as a user's message, through the model's chat template."""
 

@@ -35,7 +35,7 @@ from assay.core.records import (
 )
 from assay.core.study import ENCODER_WORKLOADS, Study
 from assay.keep.store import Store
-from assay.pipeline import fitting
+from assay.pipeline import fitting, text_check
 from assay.pipeline.births import WorkerServer, servers_of
 from assay.pipeline.decisions import SPEED_METRICS, compare_cell
 from assay.pipeline.energy import Energy
@@ -56,6 +56,7 @@ from assay.pipeline.plan import (
 from assay.pipeline.prediction import known_ceilings, measured_roofs
 from assay.pipeline.processes import WorkerFailed, WorkerProcess
 from assay.pipeline.rounds import Bench, RoundInProgress
+from assay.pipeline.text_check import TEXT_CHECK_POSITIONS
 from assay.run.measure import environment as surroundings
 from assay.run.measure.energy.probe import probe
 
@@ -281,17 +282,7 @@ class StudyRun:
         encodes = row.artifact.contract.is_encoder
         text: str | Absent = Absent(reason="an encoder writes no text" if encodes else "no sample was asked for")
         try:
-            with WorkerProcess(row.name, server) as worker:
-                worker.ask(
-                    "open",
-                    timeout_s,
-                    directory=str(row.directory),
-                    target=row.target.model_dump(mode="json"),
-                    decoding=row.plan.variant.decoding.model_dump(mode="json"),
-                    capacity=max(capacity_needed(self._study, context), min(plan.context, context)),
-                    batch=1,
-                    tokens=str(tokens.path),
-                )
+            with self._opened(row, tokens, server) as worker:
                 asked: dict[str, Any] = {
                     "context": min(plan.context, context),
                     "at_least": plan.tokens,
@@ -319,6 +310,13 @@ class StudyRun:
                     text = told["text"] if "text" in told else Absent(reason=told["absent"])
                 elif plan.sample_tokens:
                     text = Absent(reason=f"no tokenizer: {tokens.description}")
+                checks_text = plan.text_check and tokens.is_text and not encodes
+                told_text = text_check.written_by(worker, model, timeout_s) if checks_text else {}
+            if "metrics" in told_text:
+                metrics |= told_text["metrics"]
+                metrics[text_check.LIKELIHOOD] = text_check.likelihood_of(
+                    told_text, lambda: self._opened(reference, tokens, None), timeout_s
+                )
         except WorkerFailed as failure:
             outcome = failure.outcome
             text = Absent(reason=outcome.message)
@@ -338,6 +336,24 @@ class StudyRun:
             sample_text=text,
             outcome=outcome,
         )
+
+    @contextmanager
+    def _opened(self, row: BuiltRow, tokens: Tokens, server: WorkerServer | None) -> Iterator[WorkerProcess]:
+        """A worker that has a row open, with room for a window of the text and for what it is to write."""
+        plan, context = self._study.quality, row.artifact.contract.context_length
+        room = min(max(plan.context, TEXT_CHECK_POSITIONS if plan.text_check else 0), context)
+        with WorkerProcess(row.name, server) as worker:
+            worker.ask(
+                "open",
+                self._study.measure.timeout_s,
+                directory=str(row.directory),
+                target=row.target.model_dump(mode="json"),
+                decoding=row.plan.variant.decoding.model_dump(mode="json"),
+                capacity=max(capacity_needed(self._study, context), room),
+                batch=1,
+                tokens=str(tokens.path),
+            )
+            yield worker
 
     @contextmanager
     def _scratch(self, key: str) -> Iterator[Path]:

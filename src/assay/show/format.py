@@ -35,6 +35,8 @@ _BY_METRIC = {
     "perplexity_ratio": Scale("", 1, 5),
     "rms_probability_difference": Scale("", 1, 3),
     "max_logit_difference": Scale("", 1, 3),
+    "text_compression": Scale("", 1, 3),
+    "text_longest_word": Scale("", 1, 3),
     "cosine_mean": Scale("", 1, 7),
     "cosine_min": Scale("", 1, 7),
     "encode_s": Scale("ms", 1e3, 4),

@@ -166,6 +166,18 @@ class CheckPolicy(Record, use_attribute_docstrings=True):
     """34: largest logit difference in other types."""
     calibration_samples: int = Field(default=32, ge=1)
     """35: calibration samples."""
+    text_compression: float = Field(default=1.4, gt=1)
+    """4.1: bytes / compressed bytes of a text, over the reference's."""
+    text_distinct: float = Field(default=0.6, gt=0, lt=1)
+    """4.1: share of different pairs of tokens, over the reference's."""
+    text_repeated: float = Field(default=0.2, gt=0, lt=1)
+    """4.1: share of repeated 4-grams, above the reference's."""
+    text_script: float = Field(default=0.9, gt=0, le=1)
+    """4.1: share of letters of one script, unless the reference mixes as much."""
+    text_word: float = Field(default=60.0, gt=0)
+    """4.1: characters of a word."""
+    text_nll: float = Field(default=2.0, gt=1)
+    """4.1: nats per token of the text to the reference, over those of its own text."""
     swap_removes: int = Field(default=2, ge=1)
     """31: findings that an exchange of two labels must remove to be proposed."""
     acceptance_match: float = Field(default=0.05, gt=0)

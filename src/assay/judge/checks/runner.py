@@ -19,6 +19,7 @@ CHECKS = (
     "classifier",
     "conversion_absent",
     "saturated",
+    "degenerate_text",
     "unproven_comparator",
     "cache_equality",
     "energy",

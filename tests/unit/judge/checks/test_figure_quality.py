@@ -282,3 +282,35 @@ def test_every_check_survives_tables_without_facts() -> None:
     subject = subject_of_tables([table(row("a", {"forward_s": 0.1}), row("b", {})), table()])
     for name in CHECKS:
         load_check(name).check(subject, CheckPolicy())
+
+
+TEXT = {
+    "text_compression": 4.1, "text_distinct_2": 0.40, "text_repeated_4grams": 0.54, "text_script_share": 1.0,
+    "text_longest_word": 14.0, "text_nll_nats": 0.8,
+}  # fmt: skip
+"""Of a healthy small model that repeats itself."""
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({}, []),
+        ({"text_compression": 5.5}, []),
+        ({"text_compression": 6.0}, ["ERR"]),
+        ({"text_distinct_2": 0.2}, ["ERR"]),
+        ({"text_repeated_4grams": 0.8}, ["ERR"]),
+        ({"text_script_share": 0.6}, ["ERR"]),
+        ({"text_longest_word": 90.0}, ["ERR"]),
+        ({"text_nll_nats": 1.5}, []),
+        ({"text_nll_nats": 4.0}, ["ERR"]),
+    ],
+)
+def test_text_is_held_against_the_reference_s_own(changed: dict[str, float], found: list[str]) -> None:
+    made = table(row("fp32", TEXT, role="reference"), row("int4", {**TEXT, **changed}, role="candidate"))
+    assert severities("degenerate_text", made) == found
+
+
+def test_without_a_reference_text_is_not_judged() -> None:
+    findings, unseen = judged("degenerate_text", table(row("int4", {**TEXT, "text_nll_nats": 9.0}, role="candidate")))
+    assert findings == ()
+    assert "no text of the reference" in unseen[0]
