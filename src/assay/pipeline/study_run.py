@@ -312,6 +312,8 @@ class StudyRun:
                     text = Absent(reason=f"no tokenizer: {tokens.description}")
                 checks_text = plan.text_check and tokens.is_text and not encodes
                 told_text = text_check.written_by(worker, model, timeout_s) if checks_text else {}
+                if plan.text_check and not checks_text:
+                    metrics["text_compression"] = Absent(reason="it writes no text" if encodes else "no tokenizer")
             if "metrics" in told_text:
                 metrics |= told_text["metrics"]
                 metrics[text_check.LIKELIHOOD] = text_check.likelihood_of(

@@ -29,7 +29,9 @@ def check(subject: Subject, policy: CheckPolicy) -> Answer:
     unstated = [
         entry.name
         for entry in row_entries(subject)
-        if (entry.weight_bits or 32.0) <= _CALIBRATED_BITS and entry.fact("calibration_samples") is None
+        if not subject.rows  # a transform of ours that is calibrated states it
+        and (entry.weight_bits or 32.0) <= _CALIBRATED_BITS
+        and entry.fact("calibration_samples") is None
     ]
     return Answer(tuple(findings), (f"no calibration samples of {', '.join(unstated)}",) if unstated else ())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from assay.core.records import Finding
+from assay.core.records import Absent, Finding
 from assay.judge.checks.base import Answer, Subject
 from assay.judge.checks.figures import Entry, row_entries
 from assay.judge.checks.policy import CheckPolicy
@@ -19,7 +19,9 @@ def check(subject: Subject, policy: CheckPolicy) -> Answer:
     """Compare figures of the texts with the reference's; its likelihood there is what garbage cannot fake."""
     written = [entry for entry in row_entries(subject) if entry.figure("text_compression") is not None]
     if not written:
-        return Answer(not_checked=("no text of 3 x 256 tokens (--text-check)",) if subject.quality else ())
+        absent = [q.metrics["text_compression"] for q in subject.quality if "text_compression" in q.metrics]
+        why = absent[0].reason if absent and isinstance(absent[0], Absent) else "--text-check"
+        return Answer(not_checked=(f"no text of 3 x 256 tokens ({why})",) if subject.quality else ())
     findings: list[Finding] = []
     unseen: list[str] = []
     for entry in written:
