@@ -308,6 +308,14 @@ class Worker:
             "recipe": parity.RECIPE,
         }
 
+    def do_parity(self, path: str, is_anchor: bool, capacity: int, context: int) -> Reply:
+        """Parity between runtimes: the first one's row writes what it says to `path`, another is held against it."""
+        parity = importlib.import_module("assay.run.measure.parity")
+        engine = self._open_engine()
+        if is_anchor:
+            return {"written": parity.write_anchor(engine, self._tokens, capacity, context, Path(path))}
+        return {name: _plain(value) for name, value in parity.measure(engine, Path(path)).items()}
+
     def do_generate(self, model: str, prompt: str, new_tokens: int, chat: bool = False) -> Reply:
         """Greedy text after a prompt, or in answer to it as a user's message; `absent` where no tokens are named."""
         greedy = importlib.import_module("assay.run.decoding.greedy")

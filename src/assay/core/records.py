@@ -528,6 +528,28 @@ class Estimate(Record):
     method: str
 
 
+class Parity(Record):
+    """How a row's predictions compare with those of the same variant on the study's first runtime."""
+
+    against: str
+    """Name of the row on the first runtime."""
+    tokens: int = Field(ge=0)
+    """Positions at which logits were compared: a window of the text, and steps through the KV cache."""
+    kl_nats: Measured
+    """Mean KL divergence over the window, which is read at once."""
+    kl_steps_nats: Measured
+    """The same over the steps, which are taken one by one behind a prompt."""
+    psnr_db: Measured
+    noise_nats: Measured
+    """99th percentile of how far the difference between the first row's two likeliest tokens is off."""
+    greedy_tokens: int = Field(ge=0)
+    """Greedy tokens that were compared."""
+    first_divergence: int | Absent
+    """Index of the first greedy token that differs."""
+    margin_nats: Measured
+    """There: by how much the first row prefers its own token to this row's."""
+
+
 class Quality(Versioned):
     """How far an artifact's predictions are from a reference's, measured once, in a process that times nothing."""
 
@@ -549,6 +571,7 @@ class Quality(Versioned):
     sample_prompt: str
     sample_text: Text
     outcome: Outcome
+    parity: Parity | Absent = Absent(reason="not recorded")
 
 
 class RuntimeState(Record):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from assay.core.records import (
@@ -11,6 +11,7 @@ from assay.core.records import (
     Estimate,
     Measured,
     Outcome,
+    Parity,
     Quality,
     Result,
     Row,
@@ -50,6 +51,11 @@ def judge(evidence: Evidence, policy: CheckPolicy | None = None) -> Result:
         if row.name != baseline
         for comparison in _compare_with_baseline(evidence, row.name, baseline)
     )
+    beside = tuple(
+        comparison
+        for row, own in _own_baselines(evidence.rows)
+        for comparison in _compare_with_baseline(evidence, row, own)
+    )
     null = tuple(_compare_with_baseline(evidence, NULL_NAME, baseline)) if _has_null(evidence) else ()
     subject = Subject(
         rows=rows,
@@ -71,7 +77,7 @@ def judge(evidence: Evidence, policy: CheckPolicy | None = None) -> Result:
         created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         elapsed_s=evidence.elapsed_s,
         rows=rows,
-        comparisons=comparisons,
+        comparisons=comparisons + beside,
         quality=evidence.quality,
         verdicts=verdicts,
         findings=findings,
@@ -83,6 +89,32 @@ def judge(evidence: Evidence, policy: CheckPolicy | None = None) -> Result:
         gate=_gate_bounds(evidence.study.gate),
         complete=evidence.complete,
     )
+
+
+def _own_baselines(rows: Sequence[BuiltRow]) -> list[tuple[str, str]]:
+    """Rows on other runtimes than the first, each with the baseline on its own runtime: told beside, not judged by."""
+    baselines = {row.plan.runtime: row.name for row in reversed(rows) if row.plan.role == "baseline"}
+    first = next((row.plan.runtime for row in rows if row.plan.role == "baseline"), "")
+    return [
+        (row.name, baselines[row.plan.runtime])
+        for row in rows
+        if row.plan.runtime != first and baselines.get(row.plan.runtime, row.name) != row.name
+    ]
+
+
+def _parity_note(quality: Quality | None) -> list[str]:
+    """How a row's predictions compare with the first runtime's, in a sentence; nothing where that was not asked."""
+    if quality is None or not isinstance(quality.parity, Parity):
+        return []
+    parity = quality.parity
+    kl = "" if isinstance(parity.kl_nats, Absent) else f", KL {parity.kl_nats:.2g} nats, {parity.psnr_db:.0f} dB"
+    if isinstance(parity.first_divergence, Absent):
+        return [f"the same {parity.greedy_tokens} greedy tokens as {parity.against}{kl}"]
+    margin = parity.margin_nats
+    sure = margin.reason if isinstance(margin, Absent) else f"a margin of {margin:.2g} nats"
+    noise = "" if isinstance(parity.noise_nats, Absent) else f" (noise {parity.noise_nats:.2g})"
+    at = f"greedy token {parity.first_divergence + 1} of {parity.greedy_tokens}"
+    return [f"{at} is not that of {parity.against}, at {sure}{noise}{kl}"]
 
 
 def _has_null(evidence: Evidence) -> bool:
@@ -115,7 +147,11 @@ def _row(evidence: Evidence, row: BuiltRow, quality: Quality | None) -> Row:
             _dispatches(evidence, row.name),
         ),
     }
-    notes = [*(note for change in row.artifact.changes for note in change.notes), *evidence.remarks]
+    notes = [
+        *(note for change in row.artifact.changes for note in change.notes),
+        *_parity_note(quality),
+        *evidence.remarks,
+    ]
     return Row(
         name=row.name,
         role=row.plan.role,

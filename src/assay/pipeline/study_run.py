@@ -27,6 +27,7 @@ from assay.core.records import (
     Measured,
     ModelSource,
     Outcome,
+    Parity,
     Quality,
     Roofs,
     Round,
@@ -34,6 +35,7 @@ from assay.core.records import (
     Workload,
 )
 from assay.core.study import ENCODER_WORKLOADS, Study
+from assay.judge.checks.parity import UNMEASURED
 from assay.keep.store import Store
 from assay.pipeline import fitting, text_check
 from assay.pipeline.births import WorkerServer, servers_of
@@ -254,10 +256,12 @@ class StudyRun:
         self._progress.stage("quality", len(missing))
         with self._scratch(key) as logits, ExitStack() as stack:
             servers = servers_of(stack, [row.target.runtime for row in rows])
-            order = [reference, *(row for row in missing if _scored(row) != _scored(reference))]
-            for done, row in enumerate(order):
+            anchors = _anchors(rows)
+            again = [anchor for row in missing for anchor in rows if anchor.name == anchors.get(row.name)]
+            wanted = {_scored(row): row for row in (reference, *again, *missing)}
+            for done, row in enumerate(wanted.values()):
                 server = servers[row.target.runtime]
-                measured = self._quality_of(model, row, reference, logits, tokens, key, server)
+                measured = self._quality_of(model, row, reference, logits, tokens, key, server, anchors)
                 self._progress.advance(done + 1)
                 if _scored(row) not in known:
                     self._store.add_quality(measured)
@@ -272,6 +276,7 @@ class StudyRun:
         tokens: Tokens,
         key: str,
         server: WorkerServer,
+        anchors: Mapping[str, str],
     ) -> Quality:
         plan = self._study.quality
         context = row.artifact.contract.context_length
@@ -281,6 +286,7 @@ class StudyRun:
         scored, recipe, outcome = 0, Absent(reason="not scored"), Outcome(kind="ok")
         encodes = row.artifact.contract.is_encoder
         text: str | Absent = Absent(reason="an encoder writes no text" if encodes else "no sample was asked for")
+        parity: Parity | Absent = Absent(reason="no other row is of this variant")
         try:
             with self._opened(row, tokens, server) as worker:
                 asked: dict[str, Any] = {
@@ -296,6 +302,8 @@ class StudyRun:
                     answer = worker.ask("quality", timeout_s, has_text=tokens.is_text, **asked)
                 metrics = {name: _measured(value) for name, value in answer["metrics"].items()}
                 scored, recipe = answer["tokens"], answer["recipe"]
+                if row.name in anchors and not encodes:
+                    parity = self._parity_of(worker, row, anchors[row.name], logits, context)
                 if encodes:
                     pass
                 elif plan.sample_tokens and tokens.is_text:
@@ -322,6 +330,7 @@ class StudyRun:
         except WorkerFailed as failure:
             outcome = failure.outcome
             text = Absent(reason=outcome.message)
+            parity = Absent(reason=f"{UNMEASURED}: {outcome.message}")
         return Quality(
             study=key,
             variant=row.name,
@@ -337,7 +346,24 @@ class StudyRun:
             sample_prompt=plan.sample_prompt,
             sample_text=text,
             outcome=outcome,
+            parity=parity,
         )
+
+    def _parity_of(
+        self, worker: WorkerProcess, row: BuiltRow, anchor: str, logits: Path, context: int
+    ) -> Parity | Absent:
+        """How an open row's predictions compare with the same variant's on the first runtime."""
+        path = logits.with_name(f"{logits.stem}.{digest(anchor)[:12]}.npz")
+        capacity = capacity_needed(self._study, context)
+        if row.name != anchor and not path.exists():
+            return Absent(reason=f"{UNMEASURED}: {anchor} gave no logits to be held against")
+        timeout_s = self._study.measure.timeout_s
+        told = worker.ask(
+            "parity", timeout_s, path=str(path), is_anchor=row.name == anchor, capacity=capacity, context=context
+        )
+        if row.name == anchor:
+            return Absent(reason="the rows of other runtimes are held against this one")
+        return Parity.model_validate_json(json.dumps({"against": anchor, **told}))
 
     @contextmanager
     def _opened(self, row: BuiltRow, tokens: Tokens, server: WorkerServer | None) -> Iterator[WorkerProcess]:
@@ -501,6 +527,14 @@ def _given_up(rounds: Sequence[Round]) -> Mapping[str, Outcome]:
         for name, outcomes in failures.items()
         if outcomes[-1].kind in _FINAL or len(outcomes) >= _ATTEMPTS
     }
+
+
+def _anchors(rows: Sequence[BuiltRow]) -> dict[str, str]:
+    """From each row of a variant that has several runtimes to its row on the first of them."""
+    by_variant: dict[str, list[str]] = {}
+    for row in rows:
+        by_variant.setdefault(row.plan.variant.name, []).append(row.name)
+    return {name: names[0] for names in by_variant.values() if len(names) > 1 for name in names}
 
 
 def _scored(row: BuiltRow) -> tuple[str, Target]:

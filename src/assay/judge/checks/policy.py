@@ -10,6 +10,10 @@ from assay.core.records import Record
 class CheckPolicy(Record, use_attribute_docstrings=True):
     """Thresholds; the text of each field begins with the rule of disbelief that it belongs to."""
 
+    parity_kl_nats: float = Field(default=0.02, ge=0)
+    """38: KL divergence between two runtimes of one variant that rounding to 16 bits explains."""
+    parity_kl_float32_nats: float = Field(default=1e-4, ge=0)
+    """38: the same where both compute in float32."""
     first_sample_ratio: float = Field(default=1.5, gt=1)
     """3: the first timed sample against the median of the rest."""
     first_sample_error_ratio: float = Field(default=10.0, gt=1)

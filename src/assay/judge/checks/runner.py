@@ -15,6 +15,7 @@ CHECKS = (
     "non_positive_time",
     "impossible_spread",
     "broken_model",
+    "parity",
     "expected_perplexity",
     "classifier",
     "conversion_absent",
