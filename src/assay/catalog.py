@@ -106,6 +106,7 @@ FAMILIES = MappingProxyType(
         "gemma2": "transformers' Gemma 2, random weights",
         "gemma3_text": "transformers' Gemma 3 (text), random weights and Gemma-3-270M",
         "gemma3n_text": "transformers' Gemma 3n (text), random weights",
+        "gemma4_text": "transformers' Gemma 4 (text), random weights",
         "gpt2": "transformers' GPT-2, random weights; a nanoGPT checkpoint's own validation loss",
         "gpt_neox": "transformers' GPT-NeoX, random weights",
         "llama": "transformers' Llama, random weights and SmolLM2-135M",

@@ -22,6 +22,7 @@ _KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "default": ((), ()),
     "linear": (("factor",), ()),
     "dynamic": (("factor",), ()),
+    "proportional": ((), ("factor",)),
     "llama3": (("factor", "low_freq_factor", "high_freq_factor", _ORIGINAL), ()),
     "yarn": (
         ("factor",),
@@ -197,6 +198,10 @@ def inverse_frequencies(rotated: int, theta: float, scaling: RopeScaling, length
     match scaling.rope_type:
         case "linear":
             return 1.0 / frequencies / scaling.factor
+        case "proportional":
+            # Of whole heads; but only the first dimensions turn.
+            turning = int(scaling.partial_rotary_factor * rotated // 2)
+            return (1.0 / frequencies / scaling.factor) * (steps < 2 * turning)
         case "dynamic":
             stretch = scaling.factor * max(length, original) / original - (scaling.factor - 1)
             stretched: Tensor = (theta * stretch ** (rotated / (rotated - 2))) ** (steps / rotated)
@@ -252,7 +257,8 @@ class RotaryTable:
     """
 
     def __init__(self, head_dim: int, theta: float, scaling: RopeScaling) -> None:
-        self._rotated = int(head_dim * scaling.partial_rotary_factor)
+        whole = scaling.rope_type == "proportional"
+        self._rotated = head_dim if whole else int(head_dim * scaling.partial_rotary_factor)
         for factors in (scaling.short_factor, scaling.long_factor):
             if factors and len(factors) != self._rotated // 2:
                 raise CheckpointError(

@@ -19,6 +19,9 @@ def both(tmp_path):
         for parameter in theirs.parameters():
             # Wider than an initialisation, biases and norms too: an error anywhere must be seen in the logits.
             parameter.data += torch.randn_like(parameter) * spread
+        for name, buffer in theirs.named_buffers():
+            if name in theirs.state_dict():
+                buffer += torch.randn_like(buffer) * spread
         theirs.save_pretrained(tmp_path / "saved")
         checkpoint = hf_directory.open_checkpoint(tmp_path / "saved")
         return theirs, build_model(checkpoint)

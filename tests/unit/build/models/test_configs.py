@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from assay.build.models import gemma2, gemma3_text, gemma3n_text, gpt2, llama
+from assay.build.models import gemma2, gemma3_text, gemma3n_text, gemma4_text, gpt2, llama
 from assay.core.errors import CheckpointError
 
 LLAMA = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2, "intermediate_size": 96}
@@ -64,7 +64,14 @@ def test_gemma3_positions_of_both_versions_read_the_same():
 
 
 def test_every_key_that_transformers_writes_is_known():
-    from transformers import Gemma2Config, Gemma3nTextConfig, Gemma3TextConfig, GPT2Config, LlamaConfig
+    from transformers import (
+        Gemma2Config,
+        Gemma3nTextConfig,
+        Gemma3TextConfig,
+        Gemma4TextConfig,
+        GPT2Config,
+        LlamaConfig,
+    )
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -73,6 +80,7 @@ def test_every_key_that_transformers_writes_is_known():
         gemma2.Config.from_dict(Gemma2Config().to_dict())
         gemma3_text.Config.from_dict(Gemma3TextConfig().to_dict())
         assert gemma3n_text.Config.from_dict(Gemma3nTextConfig().to_dict()) == gemma3n_text.Config.from_dict({})
+        assert gemma4_text.Config.from_dict(Gemma4TextConfig().to_dict()) == gemma4_text.Config.from_dict({})
 
 
 def test_keys_known_to_alter_another_familys_computation_are_refused_unless_they_are_off():
@@ -115,6 +123,11 @@ def test_unknown_keys_are_named_in_a_warning():
         (gemma3n_text, {"activation_sparsity_pattern": 1.0}, "sparsity up to 1.0"),
         (gemma3n_text, {"activation_sparsity_pattern": [0.5]}, "a list of 35"),
         (gemma3n_text, {"intermediate_size": -1}, "intermediate_size = -1"),
+        (gemma4_text, {"use_bidirectional_attention": "all"}, "use_bidirectional_attention = 'all'"),
+        (gemma4_text, {"per_layer_config": {"3": {"head_dim": 128}}}, "key-value heads of width 256"),
+        (gemma4_text, {"per_layer_config": {"full_attention": {"head_dim": 512}}}, "its layers are full_attention"),
+        (gemma4_text, {"enable_moe_block": True}, "'num_experts' is missing"),
+        (gemma4_text, {"vocab_size_per_layer_input": 100}, "100 tokens of 262144"),
         (gemma3_text, {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping = 50.0"),
         (gemma3_text, {"sliding_window": None, "query_pre_attn_scalar": -1}, "query_pre_attn_scalar = -1"),
         (gemma3_text, {"rope_scaling": {"rope_type": "zeta"}}, "zeta"),

@@ -4,8 +4,9 @@ import importlib
 
 import pytest
 import torch
-from transformers import Gemma2Config, Gemma3nTextConfig, Gemma3TextConfig
+from transformers import Gemma2Config, Gemma3nTextConfig, Gemma3TextConfig, Gemma4TextConfig
 
+from assay.build.models import gemma4_text
 from assay.core import cost
 from assay.core.errors import ContractError
 
@@ -65,6 +66,22 @@ CONFIGS |= {
         attention_bias=True,
         final_logit_softcapping=5.0,
     ),
+}
+SHAPE_4 = {key: value for key, value in SHAPE_3N.items() if key != "laurel_rank"}
+SHAPE_4 |= {"vocab_size_per_layer_input": 97, "global_head_dim": 24, "layer_types": LOCAL_AND_GLOBAL}
+EXPERTS = {"enable_moe_block": True, "num_experts": 5, "top_k_experts": 2, "moe_intermediate_size": 24}
+CONFIGS |= {
+    "gemma4": Gemma4TextConfig(**SHAPE_4),
+    "gemma4, nothing shared, no embeddings of layers": Gemma4TextConfig(
+        **{**SHAPE_4, "num_kv_shared_layers": 0, "hidden_size_per_layer_input": 0},
+        final_logit_softcapping=5.0,
+        attention_bias=True,
+    ),
+    "gemma4, keys as values, wide shared layers": Gemma4TextConfig(
+        **SHAPE_4, attention_k_eq_v=True, num_global_key_value_heads=1, use_double_wide_mlp=True
+    ),
+    # The kernel that transformers prefers for experts has no float64.
+    "gemma4, experts": Gemma4TextConfig(**SHAPE_4, **EXPERTS, experts_implementation="eager"),
 }
 CHUNKS = (
     (TOKENS,),
@@ -180,10 +197,15 @@ def test_local_layers_keep_their_window_and_little_more(pair):
     _, ours = pair
     config = ours.config
     cache = ours.new_cache(1, 128, torch.float32, "cpu")
-    token = 2 * config.num_key_value_heads * config.head_dim * 4
     slots = {None: 128, WINDOW: (WINDOW - 1 + 64) * 5 // 4}
     keeping = sorted(set(getattr(config, "kv_owners", range(config.num_hidden_layers))))
-    assert cache.nbytes == token * sum(slots[config.windows[layer]] for layer in keeping)
+
+    def bytes_of(layer):
+        heads, width = config.num_key_value_heads, config.head_dim
+        by_layer = isinstance(width, tuple)
+        return 2 * 4 * (heads[layer] * width[layer] if by_layer else heads * width) * slots[config.windows[layer]]
+
+    assert cache.nbytes == sum(map(bytes_of, keeping))
 
 
 def test_planted_faults_are_seen(both):
@@ -221,11 +243,13 @@ def test_products_of_matrices_are_those_that_the_contract_counts(pair):
             module.register_forward_hook(count)
     with torch.inference_mode():
         ours(drawn(1, 1))
+    if isinstance(getattr(ours.config, "experts", None), gemma4_text.Experts):
+        counted += ours.config.num_hidden_layers * 2 * 3 * 48 * 24
     family = importlib.import_module(type(ours).__module__)
     assert cost.matmul_parameters(family.contract(ours.config, "float32")) == counted
 
 
-@pytest.mark.parametrize("name", ["gemma2", "gemma3", "gemma3n"])
+@pytest.mark.parametrize("name", ["gemma2", "gemma3", "gemma3n", "gemma4"])
 def test_bf16_logits_are_as_near_as_bf16_is(name, both):
     theirs, ours = both(CONFIGS[name], spread=0.02)
     tokens = drawn(1)
