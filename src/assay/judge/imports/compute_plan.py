@@ -20,6 +20,10 @@ _CLASS = re.compile(r"ML(CPU|GPU|NeuralEngine)ComputeDevice")
 _PREFERRED = re.compile(r"preferred\w*\W{0,6}[^,;]{0,40}?ML(CPU|GPU|NeuralEngine)ComputeDevice", re.IGNORECASE)
 _INSPECT = re.compile(r"^\s*[\d.]{1,12}%\s+([CGN])\|[CGN]{0,3}\s+\S+ = \S+\(")
 _CONSTANT = re.compile(r"(?:\b|\.)const\b(?!\w)|\bconst\(", re.IGNORECASE)
+_DEPTH = 6
+_GLANCE = 2_000
+_LIMIT = 200_000
+"""Values of a document that are looked at: to know it, and to read it."""
 _UNITS = {"CPU": "cpu", "GPU": "gpu", "NeuralEngine": "ane", "C": "cpu", "G": "gpu", "N": "ane"}
 _KEYS = ("preferred", "preferred_device", "preferredDevice", "preferred_compute_device", "preferredComputeDevice",
          "compute_unit", "computeUnit", "device")  # fmt: skip
@@ -29,13 +33,13 @@ _OPERATION = ("operator", "operator_name", "operatorName", "op", "op_type", "typ
 def recognises(document: Document) -> bool:
     """True where operations and their devices are named."""
     if document.is_json:
-        return any(True for _ in zip(_json_operations(document.json, 0), range(1), strict=False))
+        return next(_json_operations(document.json, _GLANCE), None) is not None
     return any(_CLASS.search(line) or _INSPECT.match(line) for line in document.lines()[:400])
 
 
 def read(document: Document) -> tuple[FigureTable, ...]:
     """One row: operations on each unit."""
-    operations = _json_operations(document.json, 0) if document.is_json else _line_operations(document)
+    operations = _json_operations(document.json, _LIMIT) if document.is_json else _line_operations(document)
     counts = Counter(operations)
     builder = Builder(document.stem, document.name)
     row = builder.row(document.stem, {})
@@ -64,23 +68,26 @@ def _line_operations(document: Document) -> Iterator[str]:
             yield "unknown"
 
 
-def _json_operations(content: Any, depth: int) -> Iterator[str]:
-    if isinstance(content, list):
-        for entry in content:
-            yield from _json_operations(entry, depth + 1) if depth < 6 else ()
-    elif isinstance(content, Mapping):
-        unit = next((found for key in _KEYS if (found := text(content, key))), None)
-        operation = next((found for key in _OPERATION if (found := text(content, key))), None)
-        named = _unit(unit) if unit else None
-        if (
-            operation is not None
-            and any(key in content for key in _KEYS)
-            and (named or unit is None or unit == "unknown")
-        ):
-            yield "constant" if _CONSTANT.search(operation) else named or "unknown"
-        elif depth < 6:
-            for value in content.values():
-                yield from _json_operations(value, depth + 1)
+def _json_operations(content: Any, limit: int) -> Iterator[str]:
+    """The units of operations, found in at most so many values of the document."""
+    waiting = [(content, 0)]
+    while waiting and limit > 0:
+        value, depth = waiting.pop()
+        limit -= 1
+        inner: Any = ()
+        if isinstance(value, list):
+            inner = value[:limit]
+        elif isinstance(value, Mapping):
+            unit = next((found for key in _KEYS if (found := text(value, key))), None)
+            operation = next((found for key in _OPERATION if (found := text(value, key))), None)
+            named = _unit(unit) if unit else None
+            placed = any(key in value for key in _KEYS) and (named or unit is None or unit == "unknown")
+            if operation is not None and placed:
+                yield "constant" if _CONSTANT.search(operation) else named or "unknown"
+                continue
+            inner = value.values()
+        if depth < _DEPTH:
+            waiting += [(each, depth + 1) for each in inner if isinstance(each, list | Mapping)]
 
 
 def _unit(name: str) -> str | None:

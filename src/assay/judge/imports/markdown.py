@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from assay.judge.imports.document import LIMIT_TABLES, Cell, Document, Grid
+from assay.judge.imports.document import LIMIT_ROWS, LIMIT_TABLES, Cell, Document, Grid
 from assay.judge.imports.numbers import plain
 
 NAME = "markdown"
@@ -83,7 +83,8 @@ class _Walk:
 
     def _grid(self, start: int, end: int) -> Grid:
         header = _cells(self._lines[start], start + 1)
-        rows = [_cells(self._lines[place], place + 1) for place in range(start + 2, end)]
+        last = min(end, start + 2 + LIMIT_ROWS)
+        rows = [_cells(self._lines[place], place + 1) for place in range(start + 2, last)]
         rows = [
             row for row in rows if any(cell.text for cell in row) and not _RULE.match("|".join(c.text for c in row))
         ]
@@ -91,6 +92,8 @@ class _Walk:
             f"line {row[0].line}: {len(row) - len(header)} cells more than the header has"
             for row in rows if len(row) > len(header) and any(cell.text for cell in row[len(header):])
         ]  # fmt: skip
+        if last < end:
+            unread.append(f"the rows after the first {LIMIT_ROWS:,} of {end - start - 2:,}")
         headings = tuple(section.heading for section in self._sections if section.heading)
         before = [paragraph for section in self._sections for paragraph in section.paragraphs]
         return Grid(

@@ -17,7 +17,7 @@ RoleOf = Callable[[str], Role]
 _SHARE = 0.6
 """Share of the cells of a column that must be what the column is taken for."""
 _VALUES = ("value", "values", "result", "results", "measured", "score", "number")
-_MEASURES = ("metric", "statistic", "ratio")
+_MEASURES = ("metric", "statistic")
 
 
 def oriented(grid: Grid, decimal: Decimal, role_of: RoleOf) -> Grid:
@@ -27,7 +27,10 @@ def oriented(grid: Grid, decimal: Decimal, role_of: RoleOf) -> Grid:
     grid = _with_units_in_names(grid, role_of)
     roles = [role_of(cell.text) for cell in grid.header]
     names = grid.columns()[0]
-    if not any(role.kind in _MEASURES for role in roles[1:]) and _share(names, role_of, _MEASURES) >= _SHARE:
+    if (
+        not any(role.kind in (*_MEASURES, "ratio") for role in roles[1:])
+        and _share(names, role_of, _MEASURES) >= _SHARE
+    ):
         values = [place for place, role in enumerate(roles) if place and role.kind in ("value", "unknown", "label")]
         groups = [place for place, role in enumerate(roles) if place and role.kind == "fact"]
         several = len({cell.text for cell in names}) < len(names)
