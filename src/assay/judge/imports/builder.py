@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -9,7 +12,7 @@ from typing import Any
 
 from assay.core.figures import Figure, FigureRow, FigureTable
 from assay.core.records import Absent, Scalar
-from assay.judge.imports.document import LIMIT_ROWS
+from assay.judge.imports.document import LIMIT_ROWS, Document
 
 _EXACT = 0
 """Digits of a number that was written in full precision."""
@@ -44,6 +47,26 @@ def numbers(content: Any) -> list[float]:
     if not isinstance(content, list):
         return []
     return [value for each in content if (value := number({"": each}, "")) is not None]
+
+
+def csv_rows(document: Document) -> list[dict[str, Any]]:
+    """The rows of a CSV by column, as many as a table may have; what reads as a number is one, what is empty None.
+
+    Raises:
+        CorruptFileError: a field is longer than any table's.
+    """
+    try:
+        rows = list(itertools.islice(csv.DictReader(io.StringIO(document.text)), LIMIT_ROWS + 1))
+    except csv.Error as error:
+        raise document.corrupt(str(error)) from None
+    return [{str(key): _number_or_text(value) for key, value in row.items()} for row in rows]
+
+
+def _number_or_text(value: Any) -> Any:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return value or None
 
 
 class Builder:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from assay.core.errors import InputError
 from assay.core.records import FrozenMap, Record, Scalar
+from assay.core.toml_file import read_record
 from assay.judge.imports.units import Unit, unit_of
 from assay.judge.imports.vocabulary import Role, words_of
 
@@ -97,21 +97,7 @@ def read_correction(path: Path) -> Correction:
         InputError: it is no TOML, has an unknown key, or names an unknown metric, fact or unit.
     """
     asked = f"The map {str(path)!r} was to be read"
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(asked, str(error.strerror), "Name a TOML file") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(asked, f"it is no TOML ({error})", "See docs/audit.md for its keys") from None
-    if isinstance(content.get("units"), list):
-        content["units"] = tuple(content["units"])
-    try:
-        found = Correction.model_validate(content)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors(include_url=False)
-        )
-        raise InputError(asked, problems, "Its keys: columns, tables, facts, units") from None
+    found = read_record(path, Correction, "map", "Its keys: columns, tables, facts, units; see docs/audit.md")
     for header, column in found.columns.items():
         _check(asked, header, column)
     for written in found.units:

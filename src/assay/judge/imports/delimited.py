@@ -45,9 +45,7 @@ def read(document: Document) -> tuple[Grid, ...]:
             if any(text.strip() for text in row):
                 rows.append(cells([text[:LIMIT_CELL] for text in row[:LIMIT_COLUMNS]], reader.line_num))
     except csv.Error as error:
-        raise CorruptFileError(
-            f"The file {document.name!r} was to be read as CSV", str(error), "Give a whole file"
-        ) from None
+        raise document.corrupt(str(error)) from None
     if len(rows) < 2:
         return ()
     return (

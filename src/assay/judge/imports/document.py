@@ -117,17 +117,18 @@ class Document:
         try:
             return _parsed(self.text)
         except RecursionError:
-            raise self._corrupt("it is nested too deep") from None
+            raise self.corrupt("it is nested too deep") from None
         except ValueError as error:
             lines = [line for line in self.text.splitlines() if line.strip()]
             if len(lines) < 2 or not all(line.lstrip().startswith("{") for line in lines):
-                raise self._corrupt(f"it is no JSON ({error})") from None
+                raise self.corrupt(f"it is no JSON ({error})") from None
         try:
             return [_parsed(line) for line in lines]
         except (RecursionError, ValueError) as error:
-            raise self._corrupt(f"its lines are no JSON ({error})") from None
+            raise self.corrupt(f"its lines are no JSON ({error})") from None
 
-    def _corrupt(self, found: str) -> CorruptFileError:
+    def corrupt(self, found: str) -> CorruptFileError:
+        """The error of a document that is damaged."""
         return CorruptFileError(
             f"The file {self.name!r} was to be read", found, "Give a whole file as the tool wrote it"
         )

@@ -5,16 +5,14 @@ The Markdown that llama-bench prints is a table like any other.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from typing import Any
 
 from assay.core.figures import FigureTable
 from assay.core.records import Scalar
 from assay.judge.imports import facts as stated
-from assay.judge.imports.builder import Builder, number, numbers, text
-from assay.judge.imports.document import LIMIT_ROWS, Document
+from assay.judge.imports.builder import Builder, csv_rows, number, numbers, text
+from assay.judge.imports.document import Document
 
 NAME = "llama-bench"
 _METRICS = {
@@ -38,7 +36,7 @@ def recognises(document: Document) -> bool:
 
 def read(document: Document) -> tuple[FigureTable, ...]:
     """One row for each test."""
-    tests = document.json if document.is_json else _from_csv(document.text)
+    tests = document.json if document.is_json else csv_rows(document)
     builder = Builder(document.stem, document.name, {"ddof": 1})
     for place, test in enumerate(tests):
         if isinstance(test, Mapping) and set(test) >= _KEYS:
@@ -93,19 +91,3 @@ def _test(builder: Builder, test: Mapping[str, Any], place: int) -> None:
 def _whole(test: Mapping[str, Any], key: str) -> int | None:
     value = number(test, key)
     return None if value is None else int(value)
-
-
-def _from_csv(content: str) -> list[dict[str, Any]]:
-    tests: list[dict[str, Any]] = []
-    for row in csv.DictReader(io.StringIO(content)):
-        if len(tests) > LIMIT_ROWS:
-            break
-        tests.append({str(key): _number_or_text(value) for key, value in row.items()})
-    return tests
-
-
-def _number_or_text(value: Any) -> Any:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return value

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Iterator
 
 from assay.core.figures import FigureTable
 from assay.judge.imports.builder import Builder
@@ -36,12 +37,12 @@ def read(document: Document) -> tuple[FigureTable, ...]:
 
 
 def _queried(document: Document) -> tuple[FigureTable, ...]:
-    reader = csv.reader(io.StringIO(document.text))
-    header = [re.sub(r"\s*\[.*", "", cell.strip()) for cell in next(reader)]
+    rows = _rows(document, csv.reader(io.StringIO(document.text)))
+    header = [re.sub(r"\s*\[.*", "", cell.strip()) for cell in next(rows)]
     values: dict[str, dict[str, list[float]]] = {}
     limits: dict[str, float] = {}
     skipped = 0
-    for row in reader:
+    for row in rows:
         cells = dict(zip(header, (cell.strip() for cell in row), strict=False))
         index = next((cells[key] for key in ("index", "gpu_uuid", "uuid", "pci.bus_id") if key in cells), "")
         name = f"{cells.get('name', 'GPU')[:80]}{f', {index[:40]}' if index else ''}"
@@ -55,6 +56,13 @@ def _queried(document: Document) -> tuple[FigureTable, ...]:
                 limits[name] = float(number[1])
         skipped += not found
     return _built(document, values, limits, skipped)
+
+
+def _rows(document: Document, reader: Iterator[list[str]]) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise document.corrupt(str(error)) from None
 
 
 def _dmon(document: Document) -> tuple[FigureTable, ...]:

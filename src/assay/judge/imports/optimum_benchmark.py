@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from assay.core.figures import FigureTable
 from assay.core.records import Scalar
-from assay.judge.imports.builder import Builder, number, numbers, text
-from assay.judge.imports.document import LIMIT_ROWS, Document
+from assay.judge.imports.builder import Builder, csv_rows, number, numbers, text
+from assay.judge.imports.document import Document
 
 NAME = "optimum-benchmark"
 _FLAT = re.compile(r"\breport\.\w+\.latency\.mean\b")
@@ -40,7 +38,7 @@ def recognises(document: Document) -> bool:
 
 def read(document: Document) -> tuple[FigureTable, ...]:
     """One row for each benchmark, with the phases as metrics."""
-    benchmarks = [document.json] if document.is_json else _from_csv(document.text)
+    benchmarks = [document.json] if document.is_json else _from_csv(document)
     builder = Builder(document.stem, document.name, {"ddof": _DDOF})
     for benchmark in benchmarks:
         report = _report(benchmark) or {}
@@ -57,29 +55,20 @@ def read(document: Document) -> tuple[FigureTable, ...]:
     return builder.build()
 
 
-def _from_csv(content: str) -> list[dict[str, Any]]:
+def _from_csv(document: Document) -> list[dict[str, Any]]:
     """Benchmarks from columns such as `report.prefill.latency.mean`."""
     found: list[dict[str, Any]] = []
-    for row in csv.DictReader(io.StringIO(content)):
-        if len(found) > LIMIT_ROWS:
-            break
+    for row in csv_rows(document):
         nested: dict[str, Any] = {}
         for key, value in row.items():
             place = nested
-            *path, last = str(key).split(".")[:8]
+            *path, last = key.split(".")[:8]
             for step in path:
                 inner = place.setdefault(step, {})
                 place = inner if isinstance(inner, dict) else {}
-            place[last] = _number_or_text(value)
+            place[last] = value
         found.append(nested)
     return found
-
-
-def _number_or_text(value: Any) -> Any:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return value or None
 
 
 def _report(content: Any) -> Mapping[str, Any] | None:
