@@ -131,6 +131,7 @@ EXPORTERS = MappingProxyType(
         "torch": ExporterEntry("assay.build.exporters.torch", "torch", "torch"),
         "onnx": ExporterEntry("assay.build.exporters.onnx", "onnx", "onnxruntime"),
         "openvino_ir": ExporterEntry("assay.build.exporters.openvino_ir", "openvino", "openvino"),
+        "transformers": ExporterEntry("assay.build.exporters.transformers", "torch", "torch"),
         "gguf": ExporterEntry("assay.build.exporters.gguf", "gguf", "llamacpp"),
         "gguf_source": ExporterEntry("assay.build.exporters.gguf_source", "torch", "torch"),
     }
@@ -141,6 +142,11 @@ RUNTIMES = MappingProxyType(
         "torch": RuntimeEntry("assay.run.runtimes.torch_eager", "torch", "torch", "torch"),
         "llama.cpp": RuntimeEntry("assay.run.runtimes.llamacpp", "gguf", "xllamacpp", "llamacpp"),
         "llama.cpp-source": RuntimeEntry("assay.run.runtimes.llamacpp", "gguf_source", "xllamacpp", "llamacpp"),
+        "transformers": RuntimeEntry("assay.run.runtimes.transformers", "torch", "transformers", "transformers"),
+        "transformers-source": RuntimeEntry(
+            "assay.run.runtimes.transformers", "transformers", "transformers", "transformers"
+        ),
+        "openai": RuntimeEntry("assay.run.runtimes.openai", "torch", argument="http://HOST:PORT/v1"),
         "runner": RuntimeEntry("assay.run.runtimes.runner", "torch", argument="COMMAND or HOST:PORT"),
         "onnxruntime": RuntimeEntry("assay.run.runtimes.onnxruntime", "onnx", "onnxruntime", "onnxruntime"),
         "openvino": RuntimeEntry("assay.run.runtimes.openvino", "openvino_ir", "openvino", "openvino"),

@@ -435,14 +435,16 @@ def build_artifact(checkpoint: Any, specs: tuple[TransformSpec, ...], format_nam
     Raises:
         TransformError: wrong options, or a transform that selects nothing.
     """
-    families = importlib.import_module("assay.build.families")
-    model = families.build_model(checkpoint)
-    changes = tuple(catalog.transform(spec.kind).apply(model, catalog.options(spec)) for spec in specs)
+    exporter = catalog.exporter(format_name)
+    model: Any = None
+    changes: tuple[Any, ...] = ()
+    if getattr(exporter, "NEEDS_MODEL", True):
+        model = importlib.import_module("assay.build.families").build_model(checkpoint)
+        changes = tuple(catalog.transform(spec.kind).apply(model, catalog.options(spec)) for spec in specs)
     try:
         tokenizer = checkpoint.tokenizer()
     except TokenizerError:  # an artifact without a tokenizer is whole; what needs text says so
         tokenizer = None
-    exporter = catalog.exporter(format_name)
     exporter.export(
         model,
         checkpoint.config,

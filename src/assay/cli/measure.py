@@ -41,6 +41,8 @@ def run(store: Path, /, study: Path, **options: Any) -> None:
 @click.option("--runtime", "runtimes", multiple=True, default=("torch",), show_default=True)
 @click.option("--runner", "runners", multiple=True, metavar="[NAME=]COMMAND",
               help="A runner of your own: a command or host:port (`assay runner check`). Repeatable.")  # fmt: skip
+@click.option("--server", "servers", multiple=True, metavar="[NAME=]URL",
+              help="A running server with OpenAI's completions: http://HOST:PORT/v1. Repeatable.")  # fmt: skip
 @click.option("--text", default="prose", show_default=True, help="Text for quality: prose, or a UTF-8 file.")
 @click.option("--quality-tokens", type=click.IntRange(0), default=4096, show_default=True, help="0 skips quality.")
 @click.option("--min-speedup", type=float, help="Gate: decode speed against the baseline.")

@@ -71,6 +71,7 @@ def bench_study(
     threads: int = 0,
     runtimes: tuple[str, ...] = ("torch",),
     runners: tuple[str, ...] = (),
+    servers: tuple[str, ...] = (),
     text: str = "prose",
     quality_tokens: int = 4096,
     min_speedup: float | None = None,
@@ -87,8 +88,9 @@ def bench_study(
     shorts = [short.strip() for short in variants.split(",") if short.strip()]
     if not shorts:
         raise InputError(f"The variants {variants!r} were asked for", "they are none", "Name one, such as fp32")
-    named = dict(_named(runner) for runner in runners)
-    runtimes = (*runtimes, *(f"runner:{name}" for name in named))
+    named = dict(_named(engine) for engine in (*runners, *servers))
+    runtimes += tuple(f"runner:{_named(runner)[0]}" for runner in runners)
+    runtimes += tuple(f"openai:{_named(server)[0]}" for server in servers)
     written = [api.variant_of(short).model_copy(update={"runtimes": runtimes}) for short in shorts]
     names = [variant.name for variant in written]
     workloads: list[dict[str, Any]] = [{"kind": "load"}]

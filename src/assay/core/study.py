@@ -19,7 +19,7 @@ class StudyVariant(Record, use_attribute_docstrings=True):
     """What the table calls it; unique in the study."""
     runtimes: tuple[str, ...] = ("torch",)
     """Names of runtimes (`assay list runtimes`); one row each. `runner:` is followed by a command, by host:port, or by
-    a name of `engines`."""
+    a name of `engines`; `openai:` by the address of a server, or by such a name."""
     transforms: tuple[TransformSpec, ...] = ()
     """Changes made when the variant is built, in this order; none leaves the model as it is."""
     decoding: Decoding = Decoding()
@@ -130,7 +130,7 @@ class Study(Record, use_attribute_docstrings=True):
     )
     """What is asked of every variant; of an encoder by default load and encode 128, alone and in a batch of 16."""
     engines: FrozenMap[str] = Field(default_factory=dict)
-    """Short names for what stands behind `runner:` in `runtimes`: a command or an address each."""
+    """Short names for what stands behind `runner:` and `openai:` in `runtimes`: a command or an address each."""
     gate: Gate = Gate()
     """What a candidate must reach."""
     quality: QualityPlan = QualityPlan()
