@@ -79,7 +79,10 @@ def _unknown(left: Sequence[Finding], opposed: dict[str, list[str]], model: str)
     found: list[Diagnosis] = []
     by_experiment: dict[str, list[Finding]] = {}
     for finding in left:
-        candidates = [h for h in HYPOTHESES if finding.check in h.explains and h.cause not in opposed]
+        candidates = sorted(
+            (h for h in HYPOTHESES if finding.check in h.explains and h.cause not in opposed),
+            key=lambda h: len(h.explains),  # the one that explains least else is meant for this
+        )
         experiment = candidates[0].experiment.format(model=model) if candidates else _BY_HAND
         by_experiment.setdefault(experiment, []).append(finding)
     for experiment, group in by_experiment.items():

@@ -12,6 +12,7 @@ from assay.build.exporters.torch import compute_dtype
 from assay.build.nn.kv_cache import KVCache
 from assay.core.records import Artifact, Decoding, Scalar
 from assay.run import torch_devices
+from assay.run.measure.probes import levels_fit
 
 _MATRIX_PARTS = ("mm", "matmul", "linear", "attention", "addmv")
 
@@ -27,6 +28,23 @@ def matrix_operations(model: Any, tokens_BT: Tensor) -> dict[str, Scalar]:
         model(tokens_BT)
     kernels = sorted(name for name in seen.names if any(part in name for part in _MATRIX_PARTS))
     return {"kernels": tuple(kernels), "dispatches": seen.dispatches}
+
+
+def claimed_bits(model: nn.Module, artifact: Artifact) -> dict[str, Scalar]:
+    """`weights_have_claimed_bits`: whether the first group of the first palettized layer has at most 2^bits values.
+
+    Nothing where no layer was palettized, or where its weights were not expanded.
+    """
+    for spec, change in zip(artifact.transforms, artifact.changes, strict=False):
+        bits, rows = spec.options.get("bits"), spec.options.get("output_channels", 32)
+        if spec.kind != "palettize" or change.kind != spec.kind or not isinstance(rows, int):
+            continue
+        weight = getattr(model.get_submodule(change.modules[0]), "weight", None)
+        if isinstance(weight, Tensor) and weight.is_floating_point():
+            group = weight[:rows].float().reshape(1, -1).cpu().numpy()
+            found = levels_fit(group, bits if isinstance(bits, int) else 4).found
+            return {"weights_have_claimed_bits": found} if isinstance(found, bool) else {}
+    return {}
 
 
 class _SeenOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]

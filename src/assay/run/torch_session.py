@@ -21,7 +21,7 @@ from assay.core.records import Artifact, Decoding, Scalar, Target
 from assay.run import torch_devices
 from assay.run.measure.probes import matmul_precision
 from assay.run.torch_encoder import TorchEncoder
-from assay.run.torch_facts import matrix_operations, static_facts
+from assay.run.torch_facts import claimed_bits, matrix_operations, static_facts
 from assay.run.torch_trainer import TorchTrainer
 
 if TYPE_CHECKING:
@@ -75,7 +75,10 @@ class TorchSession:
             self._cache = made.new_cache(batch, capacity, compute_dtype(model), device, decoding.kv_cache)
         self._ran = False
         self._trainer: TorchTrainer | None = None
-        self._facts = static_facts(model, artifact, decoding, self._cache, device, threads)
+        self._facts = {
+            **static_facts(model, artifact, decoding, self._cache, device, threads),
+            **claimed_bits(model, artifact),
+        }
 
     @property
     def facts(self) -> Mapping[str, Scalar]:

@@ -17,7 +17,7 @@ _KEPT_BITS = 16.0
 def check(subject: Subject, policy: CheckPolicy) -> Answer:
     """Hold bytes against parameters x bits / 8; tables may stay at 16 bits, so the upper bound lets the embedding."""
     if subject.rows:
-        return Answer(tuple(_ours(subject, policy)))
+        return Answer((*_ours(subject, policy), *_levels(subject)))
     findings: list[Finding] = []
     unseen: dict[str, None] = {}
     for entry in row_entries(subject):
@@ -81,6 +81,22 @@ def _ours(subject: Subject, policy: CheckPolicy) -> list[Finding]:
                 )
             )
     return found
+
+
+def _levels(subject: Subject) -> list[Finding]:
+    """Weights in memory that have more different values than their bits: the runtime probed them once loaded."""
+    names = dict.fromkeys(run.variant for run in subject.runs() if run.facts.get("weights_have_claimed_bits") is False)
+    return [
+        Finding(
+            check=NAME,
+            severity="ERR",
+            cells=(subject.cell(name, "weight_bytes"), subject.cell(name, "bits_per_weight")),
+            summary=f"the palettized weights of {name} have more different values than their bits",
+            cause="other weights were loaded than those that were built, or the palettes were not applied",
+            remedy="Build the artifact again, and compare its digest with the one that ran",
+        )
+        for name in names
+    ]
 
 
 def _claimed(spec: TransformSpec) -> int | None:

@@ -14,7 +14,7 @@ from assay.judge.checks.policy import CheckPolicy
 from assay.judge.checks.runner import CHECKS, load_check, run_checks
 from assay.judge.checks.tables import subject_of_tables, with_tables
 from fixtures_figures import cells_of, judged, row, severities, table
-from planted import healthy
+from planted import faults, healthy
 
 WIKI = {"model": "GPT-2", "dataset": "WikiText-2 raw", "context": 1024}
 
@@ -195,6 +195,15 @@ def test_a_transform_of_ours_that_saved_nothing() -> None:
         )
         rows = (*subject.rows[:2], subject.rows[2].model_copy(update={"artifact": made}))
         findings, _ = run_checks(replace(subject, rows=rows), names=("weight_size",))
+        assert [finding.severity for finding in findings] == found
+
+
+def test_weights_with_more_values_than_their_bits_are_struck() -> None:
+    subject = with_tables(healthy.study(0))
+    for probed, found in ((False, ["ERR"]), (True, [])):
+        findings, _ = run_checks(
+            faults.facts("int8", weights_have_claimed_bits=probed)(subject), names=("weight_size",)
+        )
         assert [finding.severity for finding in findings] == found
 
 

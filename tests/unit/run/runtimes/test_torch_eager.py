@@ -264,3 +264,16 @@ def test_another_device_gives_the_same_tokens(open_session, device):
     assert greedy(session, prompt, 12) == expected
     session.sync()
     assert session.facts["device"] == device
+
+
+def test_a_palettized_layer_is_probed_for_the_bits_that_it_claims(open_session):
+    assert open_session("lut4").facts["weights_have_claimed_bits"] is True
+    assert "weights_have_claimed_bits" not in open_session("int8").facts
+
+
+def test_a_float32_session_tells_what_its_products_are(open_session):
+    session = open_session("fp32")
+    assert "matmul_precision" not in session.facts
+    session.prefill(np.asarray([[1, 2, 3]]))
+    assert session.facts["matmul_precision"] in ("float32", "tf32", "bfloat16")
+    assert "matmul_precision" not in open_session("bf16").facts
