@@ -123,7 +123,7 @@ def test_no_console_message_no_request_no_live_text(opened: Open, width: int, sc
     assert driver.execute_script("return window.hacked === undefined")
     drawn = "return [...document.querySelectorAll('[data-chart]')].every((box) => box.querySelector('svg, canvas'))"
     assert driver.execute_script(drawn)
-    assert driver.execute_script("return document.querySelectorAll('[data-chart]').length") == 6
+    assert driver.execute_script("return document.querySelectorAll('[data-chart]').length") == 8
 
 
 def test_small_studies_draw_without_a_warning(

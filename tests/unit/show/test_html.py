@@ -129,7 +129,8 @@ def test_the_reference_stands_at_no_divergence(result: Result) -> None:
 def test_every_chart_has_words_and_a_table(result: Result, rounds: tuple[Round, ...], ceilings: Ceilings) -> None:
     charts = charts_of(view_of(result), rounds, ceilings)
     assert [chart.title.partition(":")[0] for chart in charts] == [
-        "Speed against quality", "Speed against quality", "Memory", "Every sample", "Every sample", "Roofline",
+        "Speed against quality", "Speed against quality", "Memory", "Every sample", "Over the rounds", "Every sample",
+        "Over the rounds", "Roofline",
     ]  # fmt: skip
     for chart in charts:
         assert isinstance(chart, Chart)

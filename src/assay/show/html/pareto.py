@@ -75,7 +75,7 @@ def _points(view: View, place: int) -> tuple[list[dict[str, Any]], list[str]]:
             "speed": at_speed,
             "shown": f"{speed.text} tok/s, {_kl_words(row, kl)}",
         }
-        drawn.append({**point, **_bounds("speed", speed.raw), **_bounds("kl", kl.raw)})
+        drawn.append({**point, **_bounds("speed", speed.raw), **_bounds("kl", kl.raw, at_kl)})
     return drawn, left_out
 
 
@@ -87,7 +87,7 @@ def _layers(alt: ModuleType, drawn: Sequence[dict[str, Any]], speed_title: str) 
     x = alt.X("kl:Q", title="KL divergence, nats", scale=scale, axis=axis)
     y = alt.Y("speed:Q", title=speed_title, scale=alt.Scale(zero=True, nice=True), axis=alt.Axis(tickCount=6))
     kinds = list(dict.fromkeys(point["kind"] for point in drawn))
-    legend = alt.Legend(orient="top", symbolSize=110, symbolOpacity=1)
+    legend = alt.Legend(orient="top", symbolSize=110, symbolOpacity=1, columns=3)
     colours = alt.Scale(domain=kinds, range=[_TOKENS.get(kind, "token:accent") for kind in kinds])
     color = alt.Color("kind:N", title=None, scale=colours, legend=legend)
     shapes = alt.Scale(domain=kinds, range=[_SHAPES.get(kind, "circle") for kind in kinds])
@@ -153,8 +153,9 @@ def _reasons(row: RowView, speed: CellView, kl: CellView | None) -> str:
     return "; ".join(reasons) or "KL was not measured"
 
 
-def _bounds(name: str, raw: Measured | Estimate) -> dict[str, float]:
+def _bounds(name: str, raw: Measured | Estimate, at: float | None = None) -> dict[str, float]:
+    """Both ends of the interval; of a number without one, or of a known place, that place twice."""
     if isinstance(raw, Estimate):
         return {f"{name}_low": raw.low, f"{name}_high": raw.high}
-    at = position(raw)
+    at = position(raw) if at is None else at
     return {} if at is None else {f"{name}_low": at, f"{name}_high": at}

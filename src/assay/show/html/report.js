@@ -103,7 +103,7 @@
       const v = columns.v[i];
       const spread = 0.04 + 0.44 * density(v, i);
       const jitter = 0.5 + spread * (2 * ((i * 0.6180339887) % 1) - 1);
-      return { t, r: columns.r[i], n: columns.n[i], variant: variants[v], kind: columns.w[i] ? "warm-up" : "steady", jitter };
+      return { t, r: columns.r[i], n: columns.n[i], s: columns.s[i], variant: variants[v], kind: columns.w[i] ? "warm-up" : "steady", jitter };
     });
   };
 
@@ -111,7 +111,8 @@
     const token = palette();
     for (const box of document.querySelectorAll("[data-chart]")) {
       const spec = coloured(structuredClone(specs[box.dataset.chart]), token);
-      const raw = spec.usermeta;
+      // A timeline shows the same values as a distribution, which alone carries them.
+      const raw = spec.usermeta?.of ? specs[spec.usermeta.of].usermeta : spec.usermeta;
       delete spec.usermeta;
       if (raw) spec.datasets = { columns: points(raw) };
       const options = { actions: false, renderer: raw && raw.canvas ? "canvas" : "svg", config: theme(token), tooltip: { theme: "custom" } };

@@ -10,6 +10,7 @@ from assay.core.metrics import METRICS
 from assay.core.records import Round, Samples
 from assay.show import format as shown
 from assay.show.html.drawing import Chart, MissingChart, altair, finished
+from assay.show.html.timeline import timeline
 
 _CPU_TIME = "cpu_s"
 """Recorded beside wall time and not drawn: wall time decides."""
@@ -25,7 +26,10 @@ Found = list[tuple[str, int, Samples]]
 
 
 def distributions(rounds: Sequence[Round], names: Sequence[str] = ()) -> tuple[Chart | MissingChart, ...]:
-    """One chart for each workload and metric that was timed; variants in the order of `names`, others after them."""
+    """One chart for each workload and metric that was timed; variants in the order of `names`, others after them.
+
+    Where there were several rounds a second one shows the same values over time.
+    """
     groups: dict[tuple[str, str], Found] = {}
     for measured in rounds:
         for run in measured.runs:
@@ -36,7 +40,12 @@ def distributions(rounds: Sequence[Round], names: Sequence[str] = ()) -> tuple[C
                     found.append((shown.one_line(run.variant), measured.index, samples))
     if not groups:
         return (MissingChart("Every sample", "this report was made without the rounds of the study"),)
-    return tuple(_distribution(workload, metric, found, names) for (workload, metric), found in groups.items())
+    charts: list[Chart] = []
+    for (workload, name), found in groups.items():
+        charts.append(_distribution(workload, name, found, names))
+        if len({index for _, index, samples in found if samples.started_s}) > 1:
+            charts.append(timeline(charts[-1], name))
+    return tuple(charts)
 
 
 def _distribution(workload: str, metric: str, found: Found, names: Sequence[str]) -> Chart:
@@ -98,9 +107,11 @@ def _strips(metric: str, variants: list[str], found: Found) -> dict[str, Any]:
 def _columns(variants: list[str], found: Found, factor: float) -> dict[str, list[Any]]:
     """The values as columns, since thousands of objects would be mostly names; the page's script makes points of them.
 
-    v place of the variant, r round, t time in the shown unit, w warm-up, n place in the run.
+    v place of the variant, r round, t time in the shown unit, w warm-up, n place in the run, s seconds since the first
+    value began, or null where the starts were not recorded.
     """
-    columns: dict[str, list[Any]] = {"v": [], "r": [], "t": [], "w": [], "n": []}
+    columns: dict[str, list[Any]] = {"v": [], "r": [], "t": [], "w": [], "n": [], "s": []}
+    first_s = min((start for _, _, samples in found for start in samples.started_s), default=0.0)
     for variant, index, samples in found:
         count = len(samples.values)
         columns["v"] += [variants.index(variant)] * count
@@ -108,4 +119,5 @@ def _columns(variants: list[str], found: Found, factor: float) -> dict[str, list
         columns["t"] += [float(f"{value * factor:.6g}") for value in samples.values]
         columns["w"] += [1] * samples.warmup + [0] * (count - samples.warmup)
         columns["n"] += list(range(count))
+        columns["s"] += [round(start - first_s, 1) for start in samples.started_s] or [None] * count
     return columns
