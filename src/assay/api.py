@@ -409,6 +409,34 @@ class LoadedModel:
             yield pieces.push(token)
         yield pieces.flush()
 
+    def generate_all(self, prompts: Sequence[str], new_tokens: int = 64, *, chat: bool = False) -> list[str]:
+        """Greedy continuations of prompts of any lengths, read side by side, without the prompts.
+
+        Raises:
+            UnsupportedError: the model writes no text, or its session cannot read prompts of unequal lengths.
+            ContractError: the model was not loaded for as many sequences (`load(..., batch=)`).
+        """
+        from assay.run.decoding.greedy import greedy_prompts
+        from assay.run.session import BatchSession
+
+        session = self._writer()
+        if not isinstance(session, BatchSession):
+            raise UnsupportedError(
+                "Several prompts were to be continued side by side",
+                "this runtime reads prompts of one length",
+                "Continue one after another, or use runtime torch",
+            )
+        if isinstance(self.tokenizer, Absent):
+            raise TokenizerError("Text was asked for", self.tokenizer.reason, "Use `logits` with token ids")
+        read = self.tokenizer.chat if chat else self.tokenizer.encode
+        ids = [read(prompt) for prompt in prompts]
+        written = greedy_prompts(session, ids, new_tokens, eos_ids=self.tokenizer.eos_ids)
+        texts = []
+        for tokens in written:
+            pieces = self.tokenizer.stream()
+            texts.append("".join([*map(pieces.push, tokens), pieces.flush()]))
+        return texts
+
     def logits(self, token_ids: Sequence[int]) -> LogitArray:
         """Logits at every position, float32 `[T, V]`."""
         import numpy as np
@@ -457,6 +485,7 @@ def load(
     runtime: str = "torch",
     context: int = 2048,
     threads: int = 0,
+    batch: int = 1,
     adapter: str = "",
     store: Path = DEFAULT_STORE,
 ) -> LoadedModel:
@@ -468,6 +497,7 @@ def load(
         runtime: which runtime of the catalog.
         context: positions of the KV cache; at most the model's own.
         threads: 0 means as many as the process may use.
+        batch: sequences side by side; more than one for `generate_all`.
         adapter: directory of a LoRA adapter (peft) to merge; none by default.
         store: the directory that keeps artifacts.
 
@@ -484,7 +514,7 @@ def load(
         target,
         wanted.decoding,
         capacity=min(context, artifact.contract.context_length),
-        batch=1,
+        batch=batch,
     )
     try:
         tokenizer: Tokenizer | Absent = checkpoint.tokenizer()

@@ -56,7 +56,14 @@ def build(store: Path, /, model: str, transforms: tuple[str, ...], output: Path,
 
 @click.command()
 @click.argument("model")
-@click.option("--prompt", default="The old lighthouse keeper opened the door and", show_default=True)
+@click.option(
+    "--prompt",
+    "prompts",
+    multiple=True,
+    default=("The old lighthouse keeper opened the door and",),
+    show_default=True,
+    help="Repeatable: several prompts are read side by side.",
+)
 @click.option("--variant", default="fp32", show_default=True, help="A variant's short form.")
 @click.option("-n", "--new-tokens", type=click.IntRange(1), default=64, show_default=True)
 @click.option("-t", "--threads", type=click.IntRange(0), default=0, help="Threads; 0 for all CPUs.")
@@ -64,15 +71,22 @@ def build(store: Path, /, model: str, transforms: tuple[str, ...], output: Path,
 @ADAPTER
 @click.pass_obj
 def generate(
-    store: Path, /, model: str, prompt: str, variant: str, new_tokens: int, threads: int, chat: bool, adapter: str
+    store: Path, /, model: str, prompts: tuple[str, ...], variant: str, new_tokens: int, threads: int, chat: bool,
+    adapter: str,
 ) -> None:  # fmt: skip
-    """Continue a prompt greedily, and stream the text. With --chat, answer it."""
+    """Continue a prompt greedily, and stream the text; several prompts at once. With --chat, answer."""
     from assay import api
 
-    with api.load(model, variant, threads=threads, adapter=adapter, store=store) as loaded:
+    with api.load(model, variant, threads=threads, batch=len(prompts), adapter=adapter, store=store) as loaded:
+        if len(prompts) > 1:
+            texts = loaded.generate_all(prompts, new_tokens, chat=chat)
+            click.echo(
+                "\n\n".join(text if chat else prompt + text for prompt, text in zip(prompts, texts, strict=True))
+            )
+            return
         if not chat:
-            click.echo(prompt, nl=False)
-        for piece in loaded.stream(prompt, new_tokens, chat=chat):
+            click.echo(prompts[0], nl=False)
+        for piece in loaded.stream(prompts[0], new_tokens, chat=chat):
             click.echo(piece, nl=False)
         click.echo()
 

@@ -79,6 +79,7 @@ class Encoder(Protocol):
         """Free the weights; a second call does nothing."""
 
 
+@runtime_checkable
 class BatchSession(Session, Protocol):
     """A session that can read prompts of unequal lengths side by side."""
 

@@ -56,3 +56,33 @@ def test_a_chat_without_a_tokenizer_says_why(tmp_path: Path, model: str) -> None
     refused = assay(tmp_path, "generate", model, "--chat", "-n", "2")
     assert refused.exit_code == 2
     assert "random weights come without one" in refused.stderr
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> str:
+    """A small random model with a tokenizer of bytes."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    config = {**CONFIG, "vocab_size": 256, "max_position_embeddings": 128, "initializer_range": 0.5}
+    made = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))
+    made.save_pretrained(tmp_path / "writer")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    bytewise = Tokenizer(models.BPE(vocab={sign: number for number, sign in enumerate(alphabet)}, merges=[]))
+    bytewise.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bytewise.decoder = decoders.ByteLevel()
+    bytewise.save(str(tmp_path / "writer" / "tokenizer.json"))
+    return str(tmp_path / "writer")
+
+
+def test_several_prompts_are_continued_as_each_alone(tmp_path: Path, writer: str) -> None:
+    prompts = ("The sea was", "At the foot of the stairs there was a lamp, and", "No")
+    alone = [assay(tmp_path, "generate", writer, "-n", "8", "--prompt", prompt) for prompt in prompts]
+    assert all(done.exit_code == 0 for done in alone), alone[0].output
+    assert len({done.stdout[-4:] for done in alone}) > 1
+    words = [word for prompt in prompts for word in ("--prompt", prompt)]
+    together = assay(tmp_path, "generate", writer, "-n", "8", *words)
+    assert together.exit_code == 0, together.output
+    assert together.stdout == "\n".join(done.stdout for done in alone)

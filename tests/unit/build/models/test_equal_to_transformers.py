@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, DynamicCache, GPT2Config
 from assay.build.checkpoints import hf_directory
 from assay.build.families import build_model, family
 from assay.build.nn.rope import RopeScaling, RotaryTable
+from assay.core.cost import attended, matmul_parameters
 from tiny_models import CASES, LEFT_OUT, WINDOW, as_json, plain
 
 LENGTH = 40
@@ -139,6 +140,23 @@ def test_each_option_that_is_read_has_two_values_among_the_cases(model_type):
         if all(getattr(one, field.name) == getattr(other, field.name) for one, other in itertools.combinations(read, 2))
     }
     assert {(model_type, name) for name in same} <= LEFT_OUT
+
+
+@pytest.mark.parametrize("config", plain().values(), ids=plain())
+def test_the_cost_model_counts_the_products_that_the_model_has(config):
+    kind = family(config.model_type)
+    read = kind.Config.from_dict(as_json(config))
+    linear = [module for module in kind.Model(read).modules() if isinstance(module, torch.nn.Linear)]
+    assert matmul_parameters(kind.contract(read, "float32")) == sum(module.weight.numel() for module in linear)
+
+
+@pytest.mark.parametrize("name", ["mistral", "qwen2, windows by layer", "qwen3, windows from layer 1"])
+def test_the_cost_model_counts_what_windows_leave(name):
+    config = CASES[name]
+    kind = family(config.model_type)
+    contract = kind.contract(kind.Config.from_dict(as_json(config)), "float32")
+    windows = {"mistral": 3, "qwen2, windows by layer": 2, "qwen3, windows from layer 1": 2}[name]
+    assert attended(contract, 40) == windows * WINDOW + (3 - windows) * 40
 
 
 def test_planted_faults_are_seen(both):
