@@ -19,6 +19,7 @@ from assay.core.decisions import Decision, ExperimentRun, Recheck
 from assay.core.difference import Difference
 from assay.core.errors import InputError, TokenizerError, UnsupportedError
 from assay.core.experiment_file import is_local
+from assay.core.gate import GateReport
 from assay.core.records import (
     Absent,
     Artifact,
@@ -36,6 +37,7 @@ from assay.core.study import MeasurePolicy, QualityPlan, Study, StudyVariant
 from assay.core.study_file import read_study, validate_study
 from assay.judge.checks.policy import CheckPolicy
 from assay.judge.difference import difference as judge_difference
+from assay.judge.gate import LEVEL, baseline_of, gate, gate_contest, gated
 from assay.judge.imports.correction import NOTHING, read_correction
 from assay.judge.recheck import recheck
 from assay.keep.artifacts import ArtifactCache
@@ -46,6 +48,7 @@ from assay.pipeline.audit import audit as audit_files
 from assay.pipeline.contest import CONTEST, ContestRun, Pair, pair_of_callables, pair_of_commands
 from assay.pipeline.doctor import CEILINGS
 from assay.pipeline.experiments import at_work, decided_on_numbers, evidence_of, find_experiment, remember, with_budget
+from assay.pipeline.gates import fresh_rounds, read_baseline, write_baseline
 from assay.pipeline.prediction import plan_study
 from assay.pipeline.results import judge
 from assay.pipeline.short_form import transforms_of, variant_of
@@ -212,6 +215,58 @@ def build_shipped(decision: Decision, output: Path, store: Path = DEFAULT_STORE,
     files = {spec.kind: root / decision.experiment / spec.kind.partition("@")[0] for spec in specs}
     with offered({kind: path for kind, path in files.items() if is_local(kind)}):
         return _build_to(decision.model, specs, output, catalog.RUNTIMES[decision.target.runtime].format, "", store)
+
+
+def gate_study(
+    study: Study | Mapping[str, Any] | str | Path,
+    store: Path = DEFAULT_STORE,
+    progress: Progress | None = None,
+    *,
+    margin: float = 0.02,
+    budget_s: float | None = None,
+    baseline: Path | None = None,
+    save: Path | None = None,
+) -> GateReport:
+    """Run a study at the gate's level, in a store of its own, and hold it against a kept run or its own base variant.
+
+    Args:
+        study: as for `run`.
+        store: where artifacts are cached; what is measured is kept beside it and never used again.
+        progress: who is told what happens; nobody by default.
+        margin: relative loss that is allowed.
+        budget_s: seconds of wall time; the study's own by default.
+        baseline: the file of an earlier `save`; None asks only that nothing is slower than the base variant.
+        save: where this run's numbers are kept.
+
+    Raises:
+        AssayError: the study cannot be carried out, or the baseline cannot be read.
+    """
+    kept = None if baseline is None else read_baseline(baseline)
+    wanted = gated(with_budget(as_study(study), budget_s))
+    with fresh_rounds(store) as fresh:
+        result = run(wanted, fresh, progress)
+    if save is not None:
+        write_baseline(save, baseline_of(result))
+    return gate(result, kept, margin)
+
+
+def gate_commands(
+    base: str,
+    command: str,
+    store: Path = DEFAULT_STORE,
+    progress: Progress | None = None,
+    *,
+    margin: float = 0.02,
+    budget_s: float = 300.0,
+) -> GateReport:
+    """Hold a shell command against the base tree's, in one run.
+
+    Raises:
+        AssayError: a command is empty, or the system gives no account of its children.
+    """
+    policy = policy_of(budget_s=budget_s, max_rounds=40, margin=margin).model_copy(update={"alpha": LEVEL})
+    with fresh_rounds(store) as fresh:
+        return gate_contest(_contest(pair_of_commands(base, command, policy), policy, fresh, progress), margin)
 
 
 def plan(
@@ -695,6 +750,8 @@ __all__ = [
     "compare_commands",
     "comparison_study",
     "difference",
+    "gate_commands",
+    "gate_study",
     "is_encoder",
     "load",
     "plan",

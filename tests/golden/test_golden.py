@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from assay.core import audit, decisions, figures, imported_log, records
+from assay.core import audit, decisions, figures, gate, imported_log, records
 from assay.core.records import Versioned
 
 GOLDEN = Path(__file__).parent
 STORED = {
     name.lower(): kind
-    for module in (records, figures, audit, decisions, imported_log)
+    for module in (records, figures, audit, decisions, imported_log, gate)
     for name, kind in inspect.getmembers(module, inspect.isclass)
     if issubclass(kind, Versioned) and kind is not Versioned
 }

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from assay.cli import audit, engines, experiment, log, look, make, measure
+from assay.cli import audit, engines, experiment, gate, log, look, make, measure
 from assay.core.errors import AssayError
 
 
@@ -83,6 +83,6 @@ def main(context: click.Context, store: Path, debug: bool) -> None:
     context.obj = store
 
 
-for _module in (look, measure, make, audit, engines, experiment, log):
+for _module in (look, measure, make, audit, engines, experiment, log, gate):
     for _command in _module.COMMANDS:
         main.add_command(_command)

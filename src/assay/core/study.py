@@ -81,6 +81,8 @@ class MeasurePolicy(Record, use_attribute_docstrings=True):
     """Rounds at most."""
     min_rounds: int = Field(default=5, ge=2)
     """Rounds before the first look at the interval."""
+    stop_early: bool = True
+    """Stop when every speed is decided; false takes every round that budget and `max_rounds` allow."""
     margin: float = Field(default=0.02, gt=0, lt=1)
     """Equivalent means that the whole interval lies within this relative difference."""
     alpha: float = Field(default=0.05, gt=0, lt=1)

@@ -453,7 +453,7 @@ class StudyRun:
         self, rounds: Sequence[Round], taken: int, rows: Sequence[BuiltRow], timed: Sequence[Workload]
     ) -> list[Workload]:
         """Workloads in which some candidate's speed is not decided; all of them before the least number of rounds."""
-        if taken < self._study.measure.min_rounds:
+        if taken < self._study.measure.min_rounds or not self._study.measure.stop_early:
             return list(timed)
         baseline = next((row.name for row in rows if row.plan.role == "baseline"), "")
         return [
