@@ -42,12 +42,20 @@ from assay.judge.imports.correction import NOTHING, read_correction
 from assay.judge.recheck import recheck
 from assay.keep.artifacts import ArtifactCache
 from assay.keep.failures import as_store_error
-from assay.keep.journal import EXPERIMENTS
+from assay.keep.journal import EXPERIMENTS, Journal
 from assay.keep.store import open_store
 from assay.pipeline.audit import audit as audit_files
 from assay.pipeline.contest import CONTEST, ContestRun, Pair, pair_of_callables, pair_of_commands
 from assay.pipeline.doctor import CEILINGS
-from assay.pipeline.experiments import at_work, decided_on_numbers, evidence_of, find_experiment, remember, with_budget
+from assay.pipeline.experiments import (
+    at_work,
+    decided_on_numbers,
+    evidence_of,
+    find_experiment,
+    last_run,
+    remember,
+    with_budget,
+)
 from assay.pipeline.gates import fresh_rounds, read_baseline, write_baseline
 from assay.pipeline.prediction import plan_study
 from assay.pipeline.results import judge
@@ -181,6 +189,25 @@ def run_experiment(
     with at_work(directory, experiment):
         result = run(with_budget(experiment.study, budget_s), store, progress)
     return result, remember(experiment, result, open_store(store))
+
+
+def experiment_report(name: str, store: Path = DEFAULT_STORE, root: Path = EXPERIMENTS) -> str:
+    """The HTML report of an experiment's last run, with what was expected of it and every decision.
+
+    Raises:
+        InputError: it was not run in this store.
+        MissingDependencyError: the extra that draws charts is not installed.
+    """
+    from assay.show.html.experiment import Story
+    from assay.show.html.report import render_html
+
+    measured = last_run(open_store(store) if store.is_dir() else None, name)
+    if measured is None:
+        asked = f"A report of the experiment {name!r} was asked for"
+        raise InputError(asked, f"{str(store)!r} holds no run of it", f"Measure it: assay experiment run {name}")
+    result = stored_result(store, measured.evidence.study)
+    decisions = tuple(entry.decision for entry in Journal(root).read().history(name))
+    return render_html(result, rounds_of(store, result), ceilings_of(store, result), Story(measured, decisions))
 
 
 def recheck_experiment(
@@ -750,6 +777,7 @@ __all__ = [
     "compare_commands",
     "comparison_study",
     "difference",
+    "experiment_report",
     "gate_commands",
     "gate_study",
     "is_encoder",

@@ -130,10 +130,13 @@ def list_experiments(root: Path) -> None:
 
 @experiment.command()
 @click.argument("name")
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False),
+              help="Also write the report of its last run as .html, with what was expected and decided.")  # fmt: skip
 @ROOT
 @click.pass_obj
-def show(store: Path, /, name: str, root: Path) -> None:
+def show(store: Path, /, name: str, root: Path, report: Path | None) -> None:
     """One experiment: what was expected, measured and decided, as in EXPERIMENTS.md."""
+    from assay import api
     from assay.keep.journal import Journal
     from assay.keep.store import open_store
     from assay.pipeline.experiments import find_experiment, last_run
@@ -145,6 +148,11 @@ def show(store: Path, /, name: str, root: Path) -> None:
     click.echo(section_text(name, found, decisions))
     if run is not None and not decisions:
         click.echo(run_text(run))
+    if report is not None:
+        from assay.show.render import write_text
+
+        write_text(report, api.experiment_report(name, store, root))
+        click.echo(f"Wrote {report}", err=True)
 
 
 @experiment.command()

@@ -133,15 +133,15 @@ def _beside(expected: Sequence[Expectation], evidence: Excerpt | Absent, stated:
     lines = [f"| number | expected on {stated} | measured |", "|---|---|---|"]
     for place, wanted in enumerate(expected):
         found = "not measured" if isinstance(evidence, Absent) else effect_words(evidence.effects[place])
-        lines.append(f"| {_subject(wanted)} | {expectation_words(wanted)} | {found} |")
+        lines.append(f"| {subject_words(wanted)} | {expectation_words(wanted)} | {found} |")
     lines.append("")
-    why = [f"{_subject(wanted)}: {escape(wanted.why)}" for wanted in expected if wanted.why]
+    why = [f"{subject_words(wanted)}: {escape(wanted.why)}" for wanted in expected if wanted.why]
     return [*lines, *(f"Expected because, {line}" for line in why), ""] if why else lines
 
 
 def _conclusion(last: Decision) -> list[str]:
-    lines = [f"{_heading(last)}: {escape(last.reason)}", ""]
-    numbers = "; ".join(f"{_subject(effect)} {effect_words(effect)}" for effect in last.numbers)
+    lines = [f"{heading_words(last)}: {escape(last.reason)}", ""]
+    numbers = "; ".join(f"{subject_words(effect)} {effect_words(effect)}" for effect in last.numbers)
     if numbers:
         lines.append(f"- rests on: {numbers}")
     if not isinstance(last.evidence, Absent):
@@ -160,7 +160,8 @@ def _conclusion(last: Decision) -> list[str]:
     return [*lines, ""]
 
 
-def _heading(decision: Decision) -> str:
+def heading_words(decision: Decision) -> str:
+    """What a decision's reason is called."""
     return "Obituary" if decision.status in ("rejected", "abandoned", "shelved") else "Conclusion"
 
 
@@ -216,7 +217,8 @@ def _unit(key: str) -> str:
     return f" {unit}" if unit else ""
 
 
-def _subject(number: Effect | Expectation) -> str:
+def subject_words(number: Effect | Expectation) -> str:
+    """`decode_tok_per_s on decode 128+64`."""
     return number.metric + (f" on {number.workload}" if number.workload else "")
 
 
@@ -262,9 +264,9 @@ def run_text(run: ExperimentRun) -> str:
     lines = [f"Experiment {experiment.name}: {experiment.hypothesis}", ""]
     for expected, effect in zip(experiment.expect, evidence.effects, strict=True):
         lines += [
-            f"  {_subject(expected)}",
+            f"  {subject_words(expected)}",
             f"    expected  {expectation_words(expected)}, stated {experiment.stated}",
-            f"    measured  {effect_words(effect)}  {_inside(expected, effect)}",
+            f"    measured  {effect_words(effect)}  {inside_words(expected, effect)}",
         ]
     lines += ["", f"  gate: {evidence.verdict.status.replace('_', ' ')}: {'; '.join(evidence.verdict.reasons)}"]
     if not evidence.complete:
@@ -273,7 +275,8 @@ def run_text(run: ExperimentRun) -> str:
     return shown.visible("\n".join(lines))
 
 
-def _inside(expected: Expectation, effect: Effect) -> str:
+def inside_words(expected: Expectation, effect: Effect) -> str:
+    """Whether what was measured lies where it was expected; empty where it was not measured, or is invalid."""
     centre: Measured = effect.centre
     if isinstance(centre, Absent) or effect.struck:
         return ""
@@ -303,7 +306,7 @@ def history_text(decisions: Sequence[Decision]) -> str:
     for decision in decisions:
         lines.append(f"{decision.decided_utc[:10]}  {_status(decision):<11}  {decision.id}  by {decision.author}")
         lines += textwrap.wrap(decision.reason, _WIDTH - 4, initial_indent="    ", subsequent_indent="    ")
-        lines += [f"    {_subject(effect)}: {effect_words(effect)}" for effect in decision.numbers]
+        lines += [f"    {subject_words(effect)}: {effect_words(effect)}" for effect in decision.numbers]
         lines += [f"    look again when {trigger_words(trigger)}" for trigger in decision.triggers]
         lines += [f"    supersedes {old}" for old in decision.supersedes]
     return shown.visible("\n".join(lines))
@@ -324,7 +327,7 @@ def ship_text(decisions: Sequence[Decision]) -> str:
             f"{decision.model}: {recipe_words(decision.variant)}",
             f"  for {', '.join(decision.workloads)} with {target.runtime} on {target.device}, {threads}",
             f"  decided {decision.decided_utc[:10]} by {decision.author}: {decision.reason}",
-            *(f"  {_subject(effect)}: {effect_words(effect)}" for effect in decision.numbers),
+            *(f"  {subject_words(effect)}: {effect_words(effect)}" for effect in decision.numbers),
             f"  assay experiment history {decision.experiment}",
         ]
     return shown.visible("\n".join(lines))
@@ -336,7 +339,7 @@ def ledger_text(ledger: Ledger) -> str:
     for line in ledger.lines:
         measured = line.measured
         said = f"not measured: {measured.reason}" if isinstance(measured, Absent) else _plain(line, measured)
-        lines.append(f"{line.experiment}: {_subject(line.expected)} {expectation_words(line.expected)}: {said}")
+        lines.append(f"{line.experiment}: {subject_words(line.expected)} {expectation_words(line.expected)}: {said}")
     return shown.visible("\n".join([*lines, *([""] if lines else []), *ledger_lines(ledger)]))
 
 
@@ -354,7 +357,7 @@ def recheck_text(again: Recheck) -> str:
         holds = "still holds" if again.holds else "DOES NOT HOLD any more"
     lines = [f"{again.experiment}: {again.status}, decided {again.decided_utc[:10]}: {holds}", ""]
     for then, now in zip(again.then, again.now, strict=True):
-        lines += [f"  {_subject(then)}", f"    then  {effect_words(then)}", f"    now   {effect_words(now)}"]
+        lines += [f"  {subject_words(then)}", f"    then  {effect_words(then)}", f"    now   {effect_words(now)}"]
     lines += [f"  gate then {again.gate_then.replace('_', ' ')}, now {again.gate_now.replace('_', ' ')}"]
     lines += [f"  {reason}" for reason in again.reasons]
     return shown.visible("\n".join(lines))

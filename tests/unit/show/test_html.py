@@ -3,14 +3,17 @@ import json
 import math
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.core import cost
+from assay.core.decisions import Decision, ExperimentRun
 from assay.core.errors import MissingDependencyError
 from assay.core.records import Absent, Artifact, Ceilings, Estimate, Result, Round
+from assay.show.experiments import expectation_words
 from assay.show.html.elements import Markup, element, join, json_block
 from assay.show.html.roofline import Roofline, roofline_of
 from assay.show.view import view_of
@@ -21,6 +24,7 @@ pytest.importorskip("vl_convert", reason="the extra `html` is not installed")
 from assay.show.html import drawing
 from assay.show.html.charts import charts_of
 from assay.show.html.drawing import Chart, MissingChart
+from assay.show.html.experiment import Story
 from assay.show.html.report import render_html
 
 VOID = {"meta", "input", "br", "link"}
@@ -96,6 +100,20 @@ def test_the_page_has_every_number_every_note_and_every_reason(html: str, result
         "Not drawn: lut4-oc8, decode 128+64: its speed is invalid.",
     ):
         assert said in text
+
+
+def test_an_experiment_stands_first_with_what_was_expected_and_decided(result: Result) -> None:
+    golden = Path(__file__).parents[2] / "golden"
+    run = ExperimentRun.from_json((golden / "experimentrun-v1.json").read_text())
+    decision = Decision.from_json((golden / "decision-v1.json").read_text())
+    text = "".join(Page(render_html(result, story=Story(run, (decision,)))).words)
+    assert text.index("Expected beside measured") < text.index("Verdicts", text.index("Expected beside measured"))
+    assert run.experiment.hypothesis in text
+    for expected in run.experiment.expect:
+        assert expectation_words(expected) in text
+    assert decision.reason in text
+    assert decision.status.replace("_", " ") in text
+    assert "Nothing was decided yet." in "".join(Page(render_html(result, story=Story(run))).words)
 
 
 def test_generated_text_is_text(html: str) -> None:

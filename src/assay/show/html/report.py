@@ -13,6 +13,7 @@ from assay.show import format as shown
 from assay.show.html.charts import charts_of
 from assay.show.html.drawing import Chart, script
 from assay.show.html.elements import Markup, element, json_block
+from assay.show.html.experiment import Story, experiment_section
 from assay.show.html.sections import Sections, navigation
 from assay.show.view import view_of
 
@@ -20,6 +21,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-
 """Vega compiles its expressions, hence unsafe-eval; nothing may be fetched or sent."""
 
 _SECTIONS = (
+    ("experiment", "Experiment"),
     ("verdicts", "Verdicts"),
     ("numbers", "Numbers"),
     ("noise", "How sure"),
@@ -32,13 +34,16 @@ _SECTIONS = (
 )
 
 
-def render_html(result: Result, rounds: Sequence[Round] = (), ceilings: Ceilings | None = None) -> str:
+def render_html(
+    result: Result, rounds: Sequence[Round] = (), ceilings: Ceilings | None = None, story: Story | None = None
+) -> str:
     """The report as the text of one HTML file.
 
     Args:
         result: the judged study.
         rounds: its raw samples, for the distributions.
         ceilings: what the machine can do at best, for the roofline; without them the report says why there is none.
+        story: the experiment that the study belongs to, with its decisions.
 
     Raises:
         MissingDependencyError: the extra that draws the charts is not installed.
@@ -48,6 +53,7 @@ def render_html(result: Result, rounds: Sequence[Round] = (), ceilings: Ceilings
     charts = charts_of(view, rounds, ceilings)
     sections = Sections(view)
     built = {
+        "experiment": experiment_section(story) if story else Markup(""),
         "verdicts": sections.verdicts(),
         "numbers": sections.numbers(),
         "noise": sections.noise(),
