@@ -115,6 +115,7 @@ FAMILIES = MappingProxyType(
         "phi": "transformers' Phi, random weights",
         "qwen2": "transformers' Qwen2, random weights",
         "qwen3": "transformers' Qwen3, random weights",
+        "t5": "transformers' T5, random weights: plain and gated, tied and untied",
     }
 )
 """What each family of `build.models` was checked against."""

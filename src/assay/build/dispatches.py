@@ -15,12 +15,13 @@ _FREE = frozenset({"aten::detach", "aten::_unsafe_view"})
 """They only describe memory anew, as views do."""
 
 
-def count_dispatches(model: nn.Module, tokens: int, cached: bool = True) -> int:
+def count_dispatches(model: nn.Module, tokens: int, cached: bool = True, behind: bool = False) -> int:
     """ATen operations but views that one forward of `tokens` tokens into an empty cache dispatches, but the first.
 
     Args:
         model: of one of the families, on the meta device (`empty_modules`), with plain layers.
         tokens: of the one sequence.
+        behind: count the pass that follows the first one, and not the first one again: an encoder-decoder's step.
         cached: whether the model reads through a KV cache; an encoder does not.
     """
     made: Any = model
@@ -31,9 +32,10 @@ def count_dispatches(model: nn.Module, tokens: int, cached: bool = True) -> int:
             with counter:
                 made(given)
             return counter.count
-        cache = made.new_cache(1, tokens, next(model.parameters()).dtype, "meta")
+        cache = made.new_cache(1, 2 * tokens, next(model.parameters()).dtype, "meta")
         made(given, cache, last_only=True)  # the first pass fills tables and moves constants
-        cache.rewind(0)
+        if not behind:
+            cache.rewind(0)
         with counter:
             made(given, cache, last_only=True)
     return counter.count

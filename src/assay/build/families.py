@@ -123,8 +123,9 @@ def dispatches(config: Mapping[str, Any]) -> dict[str, int]:
     parsed = kind.Config.from_dict(config)
     with empty_modules():
         model = kind.Model(parsed)
-    cached = not kind.contract(parsed, "float32").is_encoder
-    return {"step": count_dispatches(model, 1, cached), "prompt": count_dispatches(model, 2, cached)}
+    contract = kind.contract(parsed, "float32")
+    cached, behind = not contract.is_encoder, contract.head == "encoder_decoder"
+    return {"step": count_dispatches(model, 1, cached, behind), "prompt": count_dispatches(model, 2, cached)}
 
 
 def build_model(checkpoint: TensorSource) -> nn.Module:

@@ -195,8 +195,12 @@ def describe(model: nn.Module, family: str) -> Graph:
         family: the name of its module.
 
     Raises:
-        UnsupportedError: the forward does something that has no word here.
+        UnsupportedError: the forward does something that has no word here, or the model is no causal decoder.
     """
+    made: Any = model
+    head = sys.modules[family].contract(made.config, "float32").head
+    if head != "causal":
+        raise UnsupportedError(_ASKED, f"there are no words for a model of head {head!r}", "Use the runtime torch")
     for path in [path for path, module in model.named_modules() if isinstance(module, PaletteLinear)]:
         found = model.get_submodule(path)
         assert isinstance(found, PaletteLinear)

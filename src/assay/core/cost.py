@@ -156,6 +156,8 @@ def kv_bytes(contract: Contract, tokens: int) -> int:
     # Which of the layers that keep none have a window, the contract does not say: as many as of all.
     sliding = contract.num_sliding_layers * keeping // contract.num_hidden_layers
     held = _in_layers(contract, keeping, sliding, tokens)
+    if contract.head == "encoder_decoder":
+        held *= 2  # the source's and the decoder's own, each for the whole capacity
     return 2 * held * contract.num_key_value_heads * contract.head_dim * _bytes_of(contract.dtype)
 
 
@@ -236,6 +238,10 @@ def work(artifact: Sized, workload: Workload, decoding: Decoding | None = None) 
             f"the cost of {workload.name!r}",
             f"a model of head {artifact.contract.head!r} does not carry it out",
             "Ask for encode of an encoder, for prefill, decode or generate of a model that writes",
+        )
+    if artifact.contract.head == "encoder_decoder":
+        raise InputError(
+            f"the cost of {workload.name!r}", "that of an encoder-decoder is not modelled", "Measure it instead"
         )
     if workload.kind == "encode":
         flops = forward_flops(artifact.contract, batch, prompt)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from assay.build.exporters.torch import compute_dtype, load
 from assay.build.families import LanguageModel
 from assay.build.nn.kv_cache import KVCache
-from assay.core.errors import ContractError
+from assay.core.errors import ContractError, UnsupportedError
 from assay.core.records import Artifact, Decoding, Scalar, Target
 from assay.run import torch_devices
 from assay.run.measure.probes import matmul_precision
@@ -40,6 +40,12 @@ def open_torch_session(
             f"open a session for {capacity} tokens",
             f"the model's context is {artifact.contract.context_length} tokens",
             "Ask for fewer tokens; nothing is clamped",
+        )
+    if artifact.contract.head == "encoder_decoder" and (decoding.kv_cache == "none" or decoding.prefill_chunk):
+        raise UnsupportedError(
+            f"open a session with kv_cache = {decoding.kv_cache!r} and prefill_chunk = {decoding.prefill_chunk}",
+            f"{artifact.contract.architecture} reads its prompt whole, with an encoder, and keeps it in the cache",
+            "Use kv_cache = 'static' or 'growing' and prefill_chunk = 0",
         )
     if artifact.contract.is_encoder:
         return TorchEncoder(model.to(device), artifact, decoding, device, threads)

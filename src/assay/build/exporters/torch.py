@@ -217,14 +217,25 @@ def _resident_bytes(model: nn.Module) -> dict[str, int]:
 
 
 def _decode_bytes(model: nn.Module) -> int:
-    """Bytes that one decode step streams: all but the embeddings whose rows are only looked up."""
+    """Bytes that one decode step streams: all but the embeddings whose rows are only looked up.
+
+    Nor what an encoder-decoder uses for its source alone: the encoder, and the keys and values of cross attention.
+    """
     streamed = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
-    looked_up = sum(
-        module.weight.nbytes
-        for module in model.modules()
+    left_out = {
+        f"{name}.weight"
+        for name, module in model.named_modules()
         if isinstance(module, nn.Embedding) and id(module.weight) not in streamed
-    )
-    return sum(_resident_bytes(model).values()) - looked_up
+    }
+    sizes = {name: size for name, size in _resident_bytes(model).items() if name not in left_out}
+    if hasattr(model, "encoder") and hasattr(model, "decoder"):
+        of_source = ("encoder.", *(f"{name}." for name, _ in model.named_modules() if _reads_source(name)))
+        sizes = {name: size for name, size in sizes.items() if not name.startswith(of_source)}
+    return sum(sizes.values())
+
+
+def _reads_source(name: str) -> bool:
+    return name.endswith((".EncDecAttention.k", ".EncDecAttention.v"))
 
 
 def _empty_model(directory: Path, config: Mapping[str, Any], artifact: Artifact) -> tuple[Family, Any]:
