@@ -33,6 +33,7 @@ CHECKS = (
     "phase_sum",
     "unsynchronised",
     "first_sample",
+    "prefix_cached",
     "cold_call",
     "contention",
     "replicates",

@@ -17,6 +17,7 @@ from assay.judge.checks import (
     first_sample,
     noise,
     non_positive_time,
+    prefix_cached,
     replicates,
     throughput_latency,
 )
@@ -397,3 +398,24 @@ def test_few_rounds_are_not_checked_for_dependence(make: Any) -> None:
     answer = dependent_rounds.check(with_ratios(make, [0.0] * 6), POLICY)
     assert answer.findings == ()
     assert answer.not_checked == ("no 12 rounds of decode 128+64",)
+
+
+# ---------------------------------------------------------------------------------------------------- rule 12
+
+
+def test_a_prompt_that_came_from_a_cache_was_not_read(make: Any) -> None:
+    facts = {"cached_prompt_tokens": 511, "prefix_cache": "511 of 512 prompt tokens came from it"}
+    answer = prefix_cached.check(of_values(make, [0.02] * 9, metric="prefill_s", facts=facts), POLICY)
+    assert severities(answer.findings) == ["ERR"]
+    assert answer.findings[0].numbers["cached_prompt_tokens"] == 511
+    assert prefix_cached.check(of_values(make, [0.02] * 9, metric="tpot_s", facts=facts), POLICY).findings == ()
+
+
+def test_a_prompt_that_was_read_is_sound_and_one_of_which_nothing_is_told_is_not_checked(make: Any) -> None:
+    read = {"prefix_cache": "not used"}
+    answer = prefix_cached.check(of_values(make, [0.02] * 9, metric="prefill_s", facts=read), POLICY)
+    assert answer.findings == answer.not_checked == ()
+    untold = {"prefix_cache": "the server does not tell"}
+    answer = prefix_cached.check(of_values(make, [0.02] * 9, metric="prefill_s", facts=untold), POLICY)
+    assert answer.findings == ()
+    assert "does not tell" in answer.not_checked[0]
