@@ -1,4 +1,4 @@
-"""Commands about engines that own their loop: runner check."""
+"""Commands about engines: runner check, plan-audit."""
 
 from __future__ import annotations
 
@@ -39,4 +39,22 @@ def check(store: Path, /, command: str, model: str | None, variant: str, patienc
         raise click.exceptions.Exit(1)
 
 
-COMMANDS = (runner,)
+@click.command("plan-audit")
+@click.argument("saved", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("now", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--format", "format_", type=click.Choice(("table", "json")), default="table", show_default=True)
+def plan_audit(saved: Path, now: Path, format_: str) -> None:
+    """Hold where operations run NOW against a SAVED plan: a new fallback to the CPU fails.
+
+    Both are JSON: a dump of MLComputePlan, or a profile of ONNX Runtime. Exit status 1 where there is a new fallback.
+    """
+    from assay.judge.placements import audit, read_placements
+    from assay.show.placements import render_placements
+
+    found = audit(read_placements(saved), read_placements(now))
+    click.echo(render_placements(found, as_json=format_ == "json"))
+    if found.fallbacks:
+        raise click.exceptions.Exit(1)
+
+
+COMMANDS = (runner, plan_audit)
