@@ -179,13 +179,18 @@ class Worker:
         """
         self._tokens = json.loads(Path(tokens).read_text()) if tokens else []
         asked = Target.model_validate_json(json.dumps(target))
+        how = Decoding.model_validate_json(json.dumps(decoding))
         runtime = catalog.runtime(asked.runtime)
+        if how.head not in getattr(runtime, "HEADS", ("last",)):
+            raise UnsupportedError(
+                f"Logits of {how.head} tokens of a prefill were asked for",
+                f"{asked.runtime} gives those of the last",
+                "Use decoding.head = 'last', or the runtime torch",
+            )
         self._device = asked.device
         self._memory.start(asked.device)
         started = time.perf_counter()
-        self._session = runtime.open_session(
-            Path(directory), asked, Decoding.model_validate_json(json.dumps(decoding)), capacity=capacity, batch=batch
-        )
+        self._session = runtime.open_session(Path(directory), asked, how, capacity=capacity, batch=batch)
         if runs_here(self._session):
             self._session.sync()
         load_s = time.perf_counter() - started

@@ -168,6 +168,8 @@ class Decoding(Record, use_attribute_docstrings=True):
     grows; `none` computes them anew. Layers with a sliding window keep the window and little more in either."""
     prefill_chunk: int = Field(default=0, ge=0)
     """Tokens per prefill call; 0 means the whole prompt at once."""
+    head: Literal["last", "all"] = "last"
+    """Logits that a prefill computes: of each call's last token, or of all its tokens (with the runtime torch)."""
 
 
 class Variant(Record):

@@ -90,6 +90,7 @@ def static_facts(
         "kv_cache": "none" if cache is None else cache.kind,
         "kv_cache_bytes": 0 if cache is None else cache.nbytes,
         "prefill_chunk": decoding.prefill_chunk,
+        "prefill_head": decoding.head,
         "layers": tuple(sorted({type(module).__name__ for module in model.modules() if not list(module.children())})),
     }
     if device.type == "cpu":

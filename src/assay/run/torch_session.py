@@ -70,6 +70,7 @@ class TorchSession:
         self._vocab_size = artifact.contract.vocab_size
         self._context_length = artifact.contract.context_length
         self._chunk = decoding.prefill_chunk
+        self._head = decoding.head
         self._capacity = capacity
         self._batch = batch
         self._device = device
@@ -138,7 +139,7 @@ class TorchSession:
         self._padding_B = padding_B
         with torch.inference_mode():
             for chunk in torch.split(tokens_BT, self._chunk or tokens_BT.shape[1], dim=1):
-                logits = self._append(chunk, last=1)
+                logits = self._append(chunk, last=1 if self._head == "last" else chunk.shape[1])
             return _to_numpy(logits[:, -1])
 
     def decode(self, tokens_BK: TokenArray) -> LogitArray:

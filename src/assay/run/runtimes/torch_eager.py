@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from assay.run.session import Encoder, Session
 
 RUNTIME = "torch"
+HEADS = ("last", "all")
+"""Which logits a prefill can compute (`Decoding.head`); a runtime without this says those of the last token."""
 
 
 def probe() -> Probe:

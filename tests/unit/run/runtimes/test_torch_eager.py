@@ -298,3 +298,13 @@ def test_a_float32_session_tells_what_its_products_are(open_session):
     session.prefill(np.asarray([[1, 2, 3]]))
     assert session.facts["matmul_precision"] in ("float32", "tf32", "bfloat16")
     assert "matmul_precision" not in open_session("bf16").facts
+
+
+@pytest.mark.parametrize("kv_cache", ["static", "growing", "none"])
+@pytest.mark.parametrize("chunk", [0, 3])
+def test_a_head_on_all_tokens_gives_the_same_last_logits(open_session, kv_cache, chunk):
+    tokens = np.arange(1, 9, dtype=np.int64)[None, :] % 7
+    last = open_session(batch=1, kv_cache=kv_cache, prefill_chunk=chunk)
+    whole = open_session(batch=1, kv_cache=kv_cache, prefill_chunk=chunk, head="all")
+    assert (last.facts["prefill_head"], whole.facts["prefill_head"]) == ("last", "all")
+    np.testing.assert_allclose(whole.prefill(tokens), last.prefill(tokens), rtol=1e-5, atol=1e-5)
