@@ -55,6 +55,10 @@ def open_session(directory: Path, target: Target, decoding: Decoding, capacity: 
     if target.compute_units != "all":
         raise UnsupportedError(asked, f"it cannot choose {target.compute_units!r}", "Use compute_units = 'all'")
     artifact = read_artifact(directory)
+    if artifact.contract.head != "causal":
+        raise UnsupportedError(
+            asked, f"it opens causal language models, and this one's head is {artifact.contract.head!r}", "Use torch"
+        )
     check_files(directory, artifact, verify=False)
     strange = [spec.kind for spec in artifact.transforms if spec.kind not in _PLAIN_CHANGES]
     if strange:

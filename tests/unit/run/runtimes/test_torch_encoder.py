@@ -97,6 +97,14 @@ def test_a_workload_is_timed_and_others_are_refused(tmp_path):
         writer.encode(["a"])
 
 
+def test_the_runtime_transformers_does_not_make_a_writer_of_it(tmp_path):
+    pytest.importorskip("transformers")
+    directory, _ = api.build(model_of(tmp_path, BERT), (), "torch", tmp_path / "store")
+    target = Target(runtime="transformers", threads=1)
+    with pytest.raises(UnsupportedError, match="head is 'embedding'"):
+        catalog.runtime("transformers").open_session(directory, target, Decoding(), capacity=8)
+
+
 def test_a_study_of_an_encoder_has_speeds_and_cosines(tmp_path):
     study = {
         "name": "tiny",
