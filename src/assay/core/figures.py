@@ -7,6 +7,7 @@ A check that reads figures serves a study of Assay and a table that somebody pas
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 from pydantic import Field
 
@@ -149,7 +150,12 @@ class FigureTable(Versioned):
 
     def figure(self, row: str, metric: str) -> Figure | None:
         """The figure of a cell, if the table has one."""
-        return next((each for each in self.figures if each.row == row and each.metric == metric), None)
+        return self._by_cell.get((row, metric))
+
+    @cached_property
+    def _by_cell(self) -> dict[tuple[str, str], Figure]:
+        """Checks look up cells for every pair of rows."""
+        return {(each.row, each.metric): each for each in reversed(self.figures)}
 
 
 class PrintedRatio(Record):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 from types import MappingProxyType
 
 from assay.core import cost
@@ -100,6 +101,7 @@ def known_shape(model: str) -> Shape | None:
     return KNOWN.get(name) if name else None
 
 
+@cache
 def canonical_name(model: str) -> str:
     """The name that tables use for a model as people write it; empty where no table has it."""
     text = re.sub(r"[\s_]+", "-", model.strip().casefold().rpartition("/")[2])

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from assay.core import hardware
 from assay.core.figures import Figure, FigureRow, FigureTable, labels
@@ -123,7 +124,7 @@ class Entry:
 
     # -------------------------------------------------------------------------------- what facts mean
 
-    @property
+    @cached_property
     def dtype(self) -> str:
         """Type of the products: float32, tf32, bfloat16, float16, fp8, int8 ...; empty where it is not known."""
         return canonical_dtype(self.text("dtype"))
@@ -133,7 +134,7 @@ class Entry:
         """Bits per weight that are claimed, or that the type has."""
         return self.amount("weight_bits") or _BITS.get(self.dtype)
 
-    @property
+    @cached_property
     def shape(self) -> Shape | None:
         """Shapes from the facts, from `--shape`, or from a known model's name; None where they are not known."""
         layers, hidden, inner = (self.amount(n) for n in ("layers", "hidden_size", "intermediate_size"))
@@ -146,7 +147,7 @@ class Entry:
             )  # fmt: skip
         return self._given_shape() or known_shape(self.model_name)
 
-    @property
+    @cached_property
     def model_name(self) -> str:
         """The name that tables use for the row's model; empty where none has it."""
         written = (self.text("model"), self._sized(), self.row.name)

@@ -19,8 +19,8 @@ from assay.core.records import Scalar
 
 LIMIT_BYTES = 16 * 1024 * 1024
 """Of one file. JSON of this size takes at most some hundred MB once parsed."""
-LIMIT_ROWS = 2_000
-"""Of one table; what follows is told as not read."""
+LIMIT_ROWS = 300
+"""Of one table; what follows is told as not read. Checks compare rows with each other."""
 LIMIT_COLUMNS = 200
 LIMIT_TABLES = 200
 LIMIT_CELL = 400

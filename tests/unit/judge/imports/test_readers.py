@@ -10,7 +10,7 @@ from assay import catalog
 from assay.core.errors import AssayError, CorruptFileError, InputError
 from assay.core.figures import FigureTable
 from assay.core.records import Absent, Estimate
-from assay.judge.imports.document import LIMIT_BYTES, document
+from assay.judge.imports.document import LIMIT_BYTES, LIMIT_ROWS, document
 from assay.pipeline.audit import audit, read
 from assay.show.export import to_llama_bench_json, to_pyperf_json
 from fixtures_foreign import CASES, LLAMA, LM_EVAL, NOTES, OPTIMUM, PLAN, PYPERF, Wanted
@@ -129,8 +129,8 @@ def test_nan_in_json_is_no_number() -> None:
 def test_a_long_table_is_read_up_to_its_limit_and_says_so() -> None:
     lines = "\n".join(f"m{place},{place % 97 + 1}" for place in range(5000))
     _, (table,) = read(document("l.csv", f"model,latency_ms\n{lines}\n".encode()))
-    assert len(table.rows) == 2000
-    assert any("the rows after the first 2,000" in line for line in table.unread)
+    assert len(table.rows) == LIMIT_ROWS
+    assert any("the rows after the first 300" in line for line in table.unread)
 
 
 def test_every_reader_has_a_case() -> None:
