@@ -152,6 +152,17 @@ class FigureTable(Versioned):
         """The figure of a cell, if the table has one."""
         return self._by_cell.get((row, metric))
 
+    def of_row(self, row: str) -> tuple[Figure, ...]:
+        """The figures of a row, in the order of the table."""
+        return tuple(self._by_row.get(row, ()))
+
+    @cached_property
+    def _by_row(self) -> dict[str, list[Figure]]:
+        found: dict[str, list[Figure]] = {}
+        for figure in self.figures:
+            found.setdefault(figure.row, []).append(figure)
+        return found
+
     @cached_property
     def _by_cell(self) -> dict[tuple[str, str], Figure]:
         """Checks look up cells for every pair of rows."""

@@ -75,9 +75,7 @@ class Entry:
     def figures(self) -> list[Figure]:
         """All figures of this workload, or of none where this entry has none."""
         return [
-            figure
-            for figure in self.table.figures
-            if figure.row == self.row.name and figure.metric.partition("@")[2] == self.workload
+            figure for figure in self.table.of_row(self.row.name) if figure.metric.partition("@")[2] == self.workload
         ]
 
     def value(self, metric: str) -> float | None:
@@ -213,9 +211,7 @@ def entries(subject: Subject) -> list[Entry]:
     for table, label in measured_tables(subject):
         for row in table.rows:
             names = dict.fromkeys(
-                figure.metric.partition("@")[2]
-                for figure in table.figures
-                if figure.row == row.name and "@" in figure.metric
+                figure.metric.partition("@")[2] for figure in table.of_row(row.name) if "@" in figure.metric
             )
             found += [Entry(subject, table, label, row, workload) for workload in names or ("",)]
     return found
