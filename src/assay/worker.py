@@ -313,6 +313,18 @@ class Worker:
             "recipe": parity.RECIPE,
         }
 
+    def do_layers(self, path: str, is_reference: bool) -> Reply:
+        """Each layer against the reference's, which writes its outputs to `path`, where a variant reads them."""
+        layers = importlib.import_module("assay.run.measure.layers")
+        engine = self._open_engine()
+        if is_reference:
+            layers.write_layers(engine, self._tokens, Path(path))
+            return {"absent": "this is the reference"}
+        found = layers.layer_fidelity(engine, self._tokens, Path(path))
+        if isinstance(found, Absent):
+            return {"absent": found.reason}
+        return {"layers": [layer.model_dump(mode="json") for layer in found]}
+
     def do_parity(self, path: str, is_anchor: bool, capacity: int, context: int) -> Reply:
         """Parity between runtimes: the first one's row writes what it says to `path`, another is held against it."""
         parity = importlib.import_module("assay.run.measure.parity")

@@ -35,6 +35,14 @@ def test_int8_differs_a_little_from_the_reference(finished):
     assert 0 < _number(int8.metrics["kl_nats"]) < 0.1
 
 
+def test_the_layers_of_int8_are_near_the_reference(finished):
+    result, _ = finished
+    fp32, int8 = sorted(result.quality, key=lambda quality: quality.variant)
+    assert fp32.layers == Absent(reason="this is the reference")
+    assert [layer.layer for layer in int8.layers] == ["model.layers.0", "model.layers.1"]
+    assert all(20 < layer.psnr_db < 100 for layer in int8.layers)
+
+
 def test_the_null_variant_takes_part_and_stays_out_of_the_rows(finished):
     result, store = finished
     rounds = api.rounds_of(store, result)

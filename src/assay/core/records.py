@@ -552,6 +552,14 @@ class Parity(Record):
     """There: by how much the first row prefers its own token to this row's."""
 
 
+class LayerFidelity(Record):
+    """How far one layer's output is from the reference's."""
+
+    layer: str
+    """Its name in the model, such as `model.layers.12`."""
+    psnr_db: float
+
+
 class Quality(Versioned):
     """How far an artifact's predictions are from a reference's, measured once, in a process that times nothing."""
 
@@ -574,6 +582,8 @@ class Quality(Versioned):
     sample_text: Text
     outcome: Outcome
     parity: Parity | Absent = Absent(reason="not recorded")
+    layers: tuple[LayerFidelity, ...] | Absent = Absent(reason="not recorded")
+    """By layer, in the order of the model."""
 
 
 class RuntimeState(Record):

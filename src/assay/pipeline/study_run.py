@@ -22,6 +22,7 @@ from assay.core.records import (
     Artifact,
     Environment,
     Estimate,
+    LayerFidelity,
     Load,
     Machine,
     Measured,
@@ -287,6 +288,7 @@ class StudyRun:
         encodes = row.artifact.contract.is_encoder
         text: str | Absent = Absent(reason="an encoder writes no text" if encodes else "no sample was asked for")
         parity: Parity | Absent = Absent(reason="no other row is of this variant")
+        layers: tuple[LayerFidelity, ...] | Absent = Absent(reason="an encoder is held by its embeddings")
         try:
             with self._opened(row, tokens, server) as worker:
                 asked: dict[str, Any] = {
@@ -302,6 +304,8 @@ class StudyRun:
                     answer = worker.ask("quality", timeout_s, has_text=tokens.is_text, **asked)
                 metrics = {name: _measured(value) for name, value in answer["metrics"].items()}
                 scored, recipe = answer["tokens"], answer["recipe"]
+                if not encodes:
+                    layers = self._layers_of(worker, row is reference, logits)
                 if row.name in anchors and not encodes:
                     parity = self._parity_of(worker, row, anchors[row.name], logits, context)
                 if encodes:
@@ -331,6 +335,7 @@ class StudyRun:
             outcome = failure.outcome
             text = Absent(reason=outcome.message)
             parity = Absent(reason=f"{UNMEASURED}: {outcome.message}")
+            layers = Absent(reason=outcome.message)
         return Quality(
             study=key,
             variant=row.name,
@@ -347,7 +352,16 @@ class StudyRun:
             sample_text=text,
             outcome=outcome,
             parity=parity,
+            layers=layers,
         )
+
+    def _layers_of(self, worker: WorkerProcess, is_reference: bool, logits: Path) -> tuple[LayerFidelity, ...] | Absent:
+        """How far an open row's layers are from the reference's."""
+        path = logits.with_name(f"{logits.stem}.layers.npz")
+        told = worker.ask("layers", self._study.measure.timeout_s, path=str(path), is_reference=is_reference)
+        if "absent" in told:
+            return Absent(reason=told["absent"])
+        return tuple(LayerFidelity.model_validate_json(json.dumps(layer)) for layer in told["layers"])
 
     def _parity_of(
         self, worker: WorkerProcess, row: BuiltRow, anchor: str, logits: Path, context: int

@@ -91,6 +91,14 @@ class BatchSession(Session, Protocol):
         """
 
 
+@runtime_checkable
+class Layered(Protocol):
+    """What a session of a runtime that shows its layers has beside the rest."""
+
+    def layer_outputs(self, tokens_BT: TokenArray) -> list[tuple[str, LogitArray]]:
+        """Name and output `[B, T, D]` of each layer, in order, of an independent window; the cache is not touched."""
+
+
 class Trainer(Protocol):
     """A model in training on one batch. One call each of `forward`, `backward` and `step` is a training step."""
 

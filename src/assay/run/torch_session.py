@@ -5,7 +5,7 @@ Shape suffixes: B batch, T prompt tokens, K new tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -181,6 +181,29 @@ class TorchSession:
             self._cache.rewind(length)
         else:
             self._history_BT = self._history_BT[:, :length]
+
+    def layer_outputs(self, tokens_BT: TokenArray) -> list[tuple[str, LogitArray]]:
+        """Name and output of each layer of the longest stack of layers, `[B, T, D]`; the cache is not touched."""
+        stacks = [(name, part) for name, part in self._model.named_modules() if isinstance(part, nn.ModuleList)]
+        outputs: list[tuple[str, LogitArray]] = []
+        if not stacks:
+            return outputs
+        stack, layers = max(stacks, key=lambda found: len(found[1]))
+
+        def note(place: int) -> Callable[[nn.Module, Any, Any], None]:
+            def hook(_layer: nn.Module, _given: Any, made: Any) -> None:
+                hidden = made[0] if isinstance(made, tuple) else made
+                outputs.append((f"{stack}.{place}", _to_numpy(hidden)))
+
+            return hook
+
+        hooks = [layer.register_forward_hook(note(place)) for place, layer in enumerate(layers)]
+        try:
+            self.logits(tokens_BT)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return outputs
 
     def trainer(self, tokens_BT: TokenArray) -> TorchTrainer:
         """Prepare to train on a batch: the weights of this session change. Raises UnsupportedError."""

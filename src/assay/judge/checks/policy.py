@@ -198,6 +198,10 @@ class CheckPolicy(Record, use_attribute_docstrings=True):
     """25: top-1 agreement."""
     expanded_bytes: float = Field(default=1.05, ge=1)
     """29: weights in memory / weights on disk."""
+    layer_fall_db: float = Field(default=6.0, gt=0)
+    """29: fall of the PSNR from one layer to the next at which a variant is said to stray: twice the error."""
+    layer_faithful_db: float = Field(default=60.0, gt=0)
+    """29: PSNR of a layer from which it counts as faithful."""
     rounds_share: float = Field(default=0.5, gt=0, le=1)
     """3, 4, 14: share of the rounds in which it must show, so that one bad moment is no finding."""
     contended_rounds_share: float = Field(default=0.1, gt=0, le=1)

@@ -59,6 +59,7 @@ CHECKS = (
     "speedup_bound",
     "source_quantised",
     "palettes_expanded",
+    "layer_drop",
 )
 """Modules of this package, in the order in which their findings are told."""
 

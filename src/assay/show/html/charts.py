@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from assay.core.records import Ceilings, Round
 from assay.show.html.drawing import Chart, MissingChart
+from assay.show.html.layers import layers
 from assay.show.html.memory import memory
 from assay.show.html.pareto import pareto
 from assay.show.html.roofline import roofline_of
@@ -26,6 +27,7 @@ def charts_of(view: View, rounds: Sequence[Round], ceilings: Ceilings | None) ->
     return (
         *fronts,
         memory(view, wide=drawn % 2 == 0),
+        *layers(view.result.quality),
         *distributions(rounds, [row.name for row in view.rows]),
         roofline_chart(roofline_of(view, rounds, ceilings)),
     )

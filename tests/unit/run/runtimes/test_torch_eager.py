@@ -308,3 +308,16 @@ def test_a_head_on_all_tokens_gives_the_same_last_logits(open_session, kv_cache,
     whole = open_session(batch=1, kv_cache=kv_cache, prefill_chunk=chunk, head="all")
     assert (last.facts["prefill_head"], whole.facts["prefill_head"]) == ("last", "all")
     np.testing.assert_allclose(whole.prefill(tokens), last.prefill(tokens), rtol=1e-5, atol=1e-5)
+
+
+def test_the_outputs_of_the_layers_are_those_of_the_model(open_session):
+    session = open_session()
+    outputs = session.layer_outputs(tokens(1, 7))
+    assert [name for name, _ in outputs] == ["model.layers.0", "model.layers.1"]
+    assert {values.shape for _, values in outputs} == {(1, 7, CONFIG["hidden_size"])}
+    # The norm and the head behind the last layer give the logits: nothing was left out, and nothing changed.
+    model = session._model
+    hidden = torch.from_numpy(outputs[-1][1])
+    logits = model.lm_head(model.model.norm(hidden)).detach().numpy()
+    np.testing.assert_allclose(logits, session.logits(tokens(1, 7)), rtol=1e-5, atol=1e-5)
+    assert not any(layer._forward_hooks for layer in model.model.layers)
