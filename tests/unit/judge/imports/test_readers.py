@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -131,6 +132,16 @@ def test_a_long_table_is_read_up_to_its_limit_and_says_so() -> None:
     _, (table,) = read(document("l.csv", f"model,latency_ms\n{lines}\n".encode()))
     assert len(table.rows) == LIMIT_ROWS
     assert any("the rows after the first 300" in line for line in table.unread)
+
+
+def test_a_table_at_its_limit_is_audited_soon() -> None:
+    """A bound on work, not a benchmark: looking every pair of rows up in a list took minutes."""
+    lines = [f"m{place},fp32,{10 + place % 7}.{place},{20 + place % 11}.{place}" for place in range(LIMIT_ROWS)]
+    content = "model,dtype,forward_ms,backward_ms\n" + "\n".join(lines)
+    began = time.process_time()
+    report = audit([("limit.csv", content.encode())])
+    assert report.counts["rows"] == LIMIT_ROWS
+    assert time.process_time() - began < 30
 
 
 def test_every_reader_has_a_case() -> None:
