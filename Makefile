@@ -88,7 +88,7 @@ benchmarks: $(VENV)/.installed-dev
 	    planted_faults; do \
 	    echo "== $$script --quick"; $(BIN)/python "benchmarks/$$script.py" --quick || exit 1; done
 	@for script in 'false_alarms_simulated.py --studies 200' 'power_simulated.py --studies 100' \
-	    'interval_coverage.py --trials 200' 'calibrate_sequence.py --paths 20000'; do \
+	    'interval_coverage.py --trials 200' 'gate_false_alarms.py --runs 100' 'calibrate_sequence.py --paths 20000'; do \
 	    echo "== $$script"; $(BIN)/python benchmarks/$$script || exit 1; done
 
 clean:
