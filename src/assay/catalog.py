@@ -149,6 +149,7 @@ RUNTIMES = MappingProxyType(
         ),
         "openai": RuntimeEntry("assay.run.runtimes.openai", "torch", argument="http://HOST:PORT/v1"),
         "runner": RuntimeEntry("assay.run.runtimes.runner", "torch", argument="COMMAND or HOST:PORT"),
+        "torch-compile": RuntimeEntry("assay.run.runtimes.torch_compile", "torch", "torch", "torch"),
         "onnxruntime": RuntimeEntry("assay.run.runtimes.onnxruntime", "onnx", "onnxruntime", "onnxruntime"),
         "openvino": RuntimeEntry("assay.run.runtimes.openvino", "openvino_ir", "openvino", "openvino"),
     }

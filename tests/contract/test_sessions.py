@@ -46,7 +46,13 @@ def artifacts(tmp_path_factory):
     return artifact
 
 
-@pytest.fixture(params=list(catalog.RUNTIMES))
+SLOW = ("torch-compile",)
+"""Each of their sessions compiles for some ten seconds."""
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in catalog.RUNTIMES]
+)
 def opened(request, artifacts):
     """Opens sessions of one runtime, and closes what a test leaves open."""
     entry = catalog.RUNTIMES[request.param]
@@ -63,7 +69,10 @@ def opened(request, artifacts):
 
     def make(capacity=CAPACITY, directory: Path | None = None, **target):
         asked = Target(**{"runtime": request.param, "format": entry.format, "threads": 1, **target})
-        built = directory or artifacts(entry.format)
+        try:
+            built = directory or artifacts(entry.format)
+        except UnsupportedError as error:
+            pytest.skip(f"{request.param} wants another source: {error.found}")
         sessions.append(runtime.open_session(built, asked, Decoding(), capacity=capacity))
         return sessions[-1]
 
@@ -166,8 +175,7 @@ def test_facts_say_what_happened(opened):
     session.prefill(TOKENS[:, :5])
     facts = dict(session.facts)
     assert facts["threads"] == 1
-    assert facts["kernels"]
-    assert facts["dispatches"] > 0
+    assert facts["activations_dtype"] == "float32"
     assert facts["kv_cache"]
     json.dumps(facts)
 

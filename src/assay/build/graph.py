@@ -221,6 +221,9 @@ class _Held:
 
     length = HELD
 
+    def __getattr__(self, name: str) -> Any:
+        raise _no_word(f"{name} of its cache")
+
     def __init__(self) -> None:
         self.appended: dict[int, tuple[Value, Value]] = {}
 

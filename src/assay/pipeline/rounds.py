@@ -353,6 +353,8 @@ class RoundInProgress:
         if workload.kind == "load":
             if opened is not None and "load_s" in opened:
                 samples.append(Samples(metric="load_s", values=(opened["load_s"],)))
+            if opened is not None and "compile_s" in opened["facts"]:
+                samples.append(Samples(metric="compile_s", values=(opened["facts"]["compile_s"],)))
             first = (self._workloads or [_LOAD])[0].name
             if (row.name, first) in self._first_call_s:
                 samples.append(Samples(metric="first_call_s", values=(self._first_call_s[row.name, first],)))

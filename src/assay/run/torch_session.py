@@ -67,6 +67,8 @@ class TorchSession:
     ) -> None:
         # Families share this call and no base class; see build.families.LanguageModel.
         self._model: Any = model
+        self._forward: Any = model
+        self._forward_facts: Callable[[], Mapping[str, Scalar]] = dict
         self._vocab_size = artifact.contract.vocab_size
         self._context_length = artifact.contract.context_length
         self._chunk = decoding.prefill_chunk
@@ -95,7 +97,13 @@ class TorchSession:
             self._facts = {**self._facts, **matrix_operations(self._model, token), **self._precision()}
         if self._cache is not None:
             self._facts = {**self._facts, "kv_cache_bytes": self._cache.nbytes}
-        return self._facts if self._trainer is None else {**self._facts, **self._trainer.facts}
+        facts = {**self._facts, **self._forward_facts()}
+        return facts if self._trainer is None else {**facts, **self._trainer.facts}
+
+    def run_by(self, transformed: Callable[[nn.Module], Any], facts: Callable[[], Mapping[str, Scalar]]) -> None:
+        """Run what `transformed` makes of the model in its place; `facts` tells what that did."""
+        self._forward = transformed(self._model)
+        self._forward_facts = facts
 
     def _precision(self) -> dict[str, Scalar]:
         """What a float32 product of this process really is: a switch of torch's may have made it less."""
@@ -160,7 +168,7 @@ class TorchSession:
             )
         with torch.inference_mode():
             self._ran = True
-            return _to_numpy(self._model(tokens))
+            return _to_numpy(self._forward(tokens))
 
     def rewind(self, length: int) -> None:
         """Forget all but the first `length` tokens. Raises ContractError."""
@@ -223,7 +231,7 @@ class TorchSession:
     def close(self) -> None:
         """Free the weights and the cache; a second call does nothing."""
         _ = self.facts
-        self._model = self._cache = self._trainer = None
+        self._model = self._forward = self._cache = self._trainer = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -231,10 +239,10 @@ class TorchSession:
         """Logits of the last 1 or all K tokens after appending K, `[B, last, V]`."""
         self._ran = True
         if self._cache is not None:
-            logits: Tensor = self._model(tokens_BK, self._cache, last == 1, self._padding_B)
+            logits: Tensor = self._forward(tokens_BK, self._cache, last == 1, self._padding_B)
             return logits
         self._history_BT = torch.cat((self._history_BT, tokens_BK), dim=1)
-        recomputed: Tensor = self._model(self._history_BT, None, last == 1, self._padding_B)
+        recomputed: Tensor = self._forward(self._history_BT, None, last == 1, self._padding_B)
         return recomputed[:, -last:]
 
     def _tokens(self, tokens_BT: TokenArray, any_batch: bool = False) -> Tensor:

@@ -74,6 +74,10 @@ def export(
     stored = next(module.weight.dtype for module in model.modules() if isinstance(module, nn.Embedding))
     dtype = torch.float32 if quantised else stored
     contract = kind.contract(kind.Config.from_dict(config), str(dtype).removeprefix("torch."))
+    if contract.is_encoder:
+        raise UnsupportedError(
+            f"write an encoder in the format {FORMAT}", "it has no KV cache", "Use the runtime torch"
+        )
     lowering = _Lowering(describe(model, type(model).__module__), dtype, contract.context_length)
     proto = lowering.model(contract.num_key_value_heads, contract.head_dim)
     with placed(directory) as partial:

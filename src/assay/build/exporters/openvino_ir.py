@@ -24,6 +24,7 @@ from assay.build.export_record import ExportedWeights, exported_artifact, foreig
 from assay.build.families import family
 from assay.build.graph import Graph, Value, describe
 from assay.build.nn.int4 import Int4Linear
+from assay.core.errors import UnsupportedError
 from assay.core.records import Artifact, Change, ModelSource, TransformSpec
 
 __all__ = ["FORMAT", "TOOLCHAIN", "artifact_digest", "export", "read_artifact"]
@@ -59,6 +60,10 @@ def export(
     kind = family(config.get("model_type"))
     dtype = next(module.weight.dtype for module in model.modules() if isinstance(module, nn.Embedding))
     contract = kind.contract(kind.Config.from_dict(config), str(dtype).removeprefix("torch."))
+    if contract.is_encoder:
+        raise UnsupportedError(
+            f"write an encoder in the format {FORMAT}", "it has no KV cache", "Use the runtime torch"
+        )
     lowering = _Lowering(describe(model, type(model).__module__), contract.context_length)
     written = lowering.model(contract.num_key_value_heads, contract.head_dim)
     with placed(directory) as partial:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 RUNTIME = "openvino"
 _MODEL = "model.xml"
 _HINTS = {"float32": ov.Type.f32, "bfloat16": ov.Type.bf16, "float16": ov.Type.f16}
+_NAMES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 _CAPABILITIES = {"float32": "FP32", "bfloat16": "BF16", "float16": "FP16"}
 
 
@@ -96,6 +97,7 @@ class OpenVinoSession:
             "openvino": ov.__version__.partition("-")[0],
             "device": "cpu",
             "threads": int(self._compiled.get_property("INFERENCE_NUM_THREADS")),
+            "activations_dtype": _NAMES[self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()],
             "precision_hint": self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name(),
             "kv_cache_dtype": self._compiled.get_property("KV_CACHE_PRECISION").get_type_name(),
             "activation_quantisation": "off (dynamic quantisation group size 0)",
