@@ -71,8 +71,8 @@ class RandomCheckpoint:
             return torch.zeros(shape)
         gpt2 = self.config.get("model_type") == "gpt2"
         if len(shape) == 1:
-            # Gemma's norms multiply by one plus the weight.
-            added = str(self.config.get("model_type")).startswith("gemma")
+            # These two multiply by one plus the weight.
+            added = self.config.get("model_type") in ("gemma2", "gemma3_text")
             return torch.zeros(shape) if added else torch.ones(shape)
         deviation = self._deviation
         if gpt2 and name.endswith("c_proj.weight"):

@@ -245,6 +245,18 @@ class Laurel(nn.Module):
         return out
 
 
+class Coefficients(nn.Module):
+    """x W^T with a side as short as the number of streams: no linear layer, which a transform would quantise."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(outputs, inputs))
+
+    def forward(self, x_BTA: Tensor) -> Tensor:
+        """`[..., inputs]` to `[..., outputs]`."""
+        return F.linear(x_BTA, self.weight)
+
+
 class AltUp(nn.Module):
     """Predicts all streams before a layer, and corrects them by what the layer made of one (Baykal et al. 2023)."""
 
@@ -253,9 +265,9 @@ class AltUp(nn.Module):
         D, A = config.hidden_size, config.altup_num_inputs
         self.active = config.altup_active_idx
         self.correct_output_scale = nn.Parameter(torch.zeros(D))
-        self.correction_coefs = nn.Linear(A, A, bias=False)
-        self.prediction_coefs = nn.Linear(A, A * A, bias=False)
-        self.modality_router = nn.Linear(D, A, bias=False)
+        self.correction_coefs = Coefficients(A, A)
+        self.prediction_coefs = Coefficients(A, A * A)
+        self.modality_router = Coefficients(D, A)
         self.router_norm = WideRMSNorm(D, config.rms_norm_eps)
 
     def _modalities(self, x_BTD: Tensor) -> Tensor:

@@ -28,6 +28,9 @@ class Options(Record):
     """Patterns of module names, such as `*.mlp.*`."""
 
 
+_KERNEL_INPUTS = 16
+
+
 def quantise(weight_OI: Tensor) -> tuple[Tensor, Tensor]:
     """Symmetric int8 `[O, I]` and its bf16 scales `[O]`: absmax / 127 of each row, rounded half to even.
 
@@ -43,7 +46,7 @@ def apply(model: nn.Module, options: Options) -> Change:
     """Replace linear layers by int8 ones, in place.
 
     Raises:
-        TransformError: nothing was selected, the model is not bf16, or a weight is not finite.
+        TransformError: nothing was selected, the model is not bf16, a weight is not finite, or a layer is too narrow.
     """
     chosen = _select(model, options)
     before = after = 0
@@ -69,11 +72,12 @@ def planned(model: nn.Module, options: Options) -> tuple[str, ...]:
     """Names of what `apply` will change, from names and types alone: the model may be without memory.
 
     Raises:
-        TransformError: nothing was selected, or the model is not bf16.
+        TransformError: nothing was selected, the model is not bf16, or a layer's inputs do not fit the kernel.
     """
     chosen = _select(model, options)
     for name in chosen:
         _check_dtype(name, linear_layer(model, name).weight)
+        _check_width(name, linear_layer(model, name).weight)
     return tuple(chosen)
 
 
@@ -95,8 +99,19 @@ def _empty_like(module: nn.Linear) -> Int8Linear:
 
 def _check(name: str, weight_OI: Tensor) -> None:
     _check_dtype(name, weight_OI)
+    _check_width(name, weight_OI)
     if not torch.isfinite(weight_OI).all():
         raise TransformError("quantise the weights to int8", f"{name} holds NaN or infinity", "Repair the checkpoint")
+
+
+def _check_width(name: str, weight_OI: Tensor) -> None:
+    """torch's kernel reads 16 inputs at a time: of other widths it gives wrong sums or ends the process."""
+    if weight_OI.shape[1] % _KERNEL_INPUTS:
+        raise TransformError(
+            "quantise the weights to int8",
+            f"{name} has {weight_OI.shape[1]} inputs, and torch's int8 kernel takes multiples of {_KERNEL_INPUTS}",
+            "Leave the layer out by `names`",
+        )
 
 
 def _check_dtype(name: str, weight_OI: Tensor) -> None:

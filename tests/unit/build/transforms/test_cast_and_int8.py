@@ -122,3 +122,12 @@ def test_int8_refuses_nan_and_a_second_time():
 def test_options_are_strict(fields):
     with pytest.raises(ValidationError):
         cast.Options(**fields)
+
+
+@pytest.mark.parametrize("inputs", [4, 24, 33])
+def test_widths_that_the_kernel_does_not_take_are_refused(inputs):
+    """It gives wrong sums for them, or ends the process."""
+    model = torch.nn.Sequential(torch.nn.Linear(inputs, 32)).bfloat16()
+    for refuse in (int8_weight_only.apply, int8_weight_only.planned):
+        with pytest.raises(TransformError, match=f"0 has {inputs} inputs"):
+            refuse(model, int8_weight_only.Options())
