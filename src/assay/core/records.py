@@ -567,6 +567,7 @@ class Quality(Versioned):
     variant: str
     artifact: str
     target: Target
+    decoding: Decoding = Decoding()
     reference: str
     """Name of the reference variant."""
     text: str

@@ -20,6 +20,7 @@ from assay.core.records import (
     MEASURED,
     Absent,
     Artifact,
+    Decoding,
     Environment,
     Estimate,
     LayerFidelity,
@@ -249,7 +250,9 @@ class StudyRun:
             return
         key = digest([plan.model_dump(mode="json"), tokens.digest, reference.artifact.digest, self._machine.cpu_model
                       if isinstance(self._machine.cpu_model, str) else ""])  # fmt: skip
-        known = {(measured.artifact, measured.target): measured for measured in self._store.quality(key)}
+        known = {
+            (measured.artifact, measured.target, measured.decoding): measured for measured in self._store.quality(key)
+        }
         missing = [row for row in rows if _scored(row) not in known]
         yield from (_renamed(known[_scored(row)], row) for row in rows if _scored(row) in known)
         if not missing:
@@ -259,14 +262,16 @@ class StudyRun:
             servers = servers_of(stack, [row.target.runtime for row in rows])
             anchors = _anchors(rows)
             again = [anchor for row in missing for anchor in rows if anchor.name == anchors.get(row.name)]
-            wanted = {_scored(row): row for row in (reference, *again, *missing)}
+            wanted: dict[object, BuiltRow] = {}
+            for row in (reference, *again, *missing):
+                wanted.setdefault(_scored(row), row)  # the reference first, whatever is the same program
             for done, row in enumerate(wanted.values()):
                 server = servers[row.target.runtime]
                 measured = self._quality_of(model, row, reference, logits, tokens, key, server, anchors)
                 self._progress.advance(done + 1)
                 if _scored(row) not in known:
                     self._store.add_quality(measured)
-                    yield measured
+                    yield from (_renamed(measured, alike) for alike in rows if _scored(alike) == _scored(row))
 
     def _quality_of(
         self,
@@ -341,6 +346,7 @@ class StudyRun:
             variant=row.name,
             artifact=row.artifact.digest,
             target=row.target,
+            decoding=row.plan.variant.decoding,
             reference=reference.name,
             text=tokens.description,
             text_digest=tokens.digest,
@@ -551,9 +557,9 @@ def _anchors(rows: Sequence[BuiltRow]) -> dict[str, str]:
     return {name: names[0] for names in by_variant.values() if len(names) > 1 for name in names}
 
 
-def _scored(row: BuiltRow) -> tuple[str, Target]:
-    """What a quality record belongs to: one artifact gives other numbers on another runtime."""
-    return row.artifact.digest, row.target
+def _scored(row: BuiltRow) -> tuple[str, Target, Decoding]:
+    """What a quality record belongs to: one artifact gives other numbers on another runtime, or decoded otherwise."""
+    return row.artifact.digest, row.target, row.plan.variant.decoding
 
 
 def _renamed(known: Quality, row: BuiltRow) -> Quality:
