@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import transformers
 from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel  # loads what the package would load at first use
 
 from assay.build.artifact_files import check_files, read_artifact
 from assay.core.errors import ContractError, UnsupportedError
@@ -82,7 +83,7 @@ def open_session(directory: Path, target: Target, decoding: Decoding, capacity: 
     threads = torch_devices.use_threads(target.threads)
     speech: Any = transformers.utils.logging
     speech.disable_progress_bar()
-    model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+    model: Any = AutoModelForCausalLM.from_pretrained(
         directory, dtype=getattr(torch, artifact.contract.dtype), local_files_only=True, trust_remote_code=False
     )
     return TransformersSession(model.eval().to(device), artifact, decoding, capacity, batch, device, threads)
@@ -93,7 +94,7 @@ class TransformersSession:
 
     def __init__(
         self,
-        model: Any,
+        model: PreTrainedModel,
         artifact: Artifact,
         decoding: Decoding,
         capacity: int,
@@ -101,7 +102,7 @@ class TransformersSession:
         device: torch.device,
         threads: int,
     ) -> None:
-        self._model = model
+        self._model: Any = model
         self._vocab_size = artifact.contract.vocab_size
         self._context_length = artifact.contract.context_length
         self._capacity, self._batch, self._device = capacity, batch, device
