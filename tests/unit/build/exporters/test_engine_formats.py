@@ -22,11 +22,15 @@ def for_engines(config):
     if config["model_type"] == "gpt2":
         return {**config, "n_embd": config["n_head"] * width, "n_inner": 128}
     sizes = {"hidden_size": config["num_attention_heads"] * width, "intermediate_size": 128}
+    if "word_embed_proj_dim" in config:
+        sizes = {"hidden_size": sizes["hidden_size"], "word_embed_proj_dim": sizes["hidden_size"]}
     return {**config, **sizes, **({"head_dim": width} if "head_dim" in config else {})}
 
 
 NARROW = {name: as_json(config) for name, config in plain().items()}
 FAMILIES = {name: for_engines(config) for name, config in NARROW.items()}
+CARRIED = ("gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "phi", "qwen2", "qwen3")
+"""Families that the engines must carry; of others it is seen whether they do."""
 ENGINES = {"onnxruntime": "onnxruntime", "openvino": "openvino"}
 BF16 = TransformSpec(kind="cast", options={"dtype": "bf16"})
 RECIPES = {
@@ -75,7 +79,11 @@ def through_the_cache(session, tokens, chunks):
 @pytest.mark.parametrize("runtime", ENGINES)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_computes_what_torch_computes(tmp_path, family, runtime):
-    model, _, session = opened(FAMILIES[family], "fp32", runtime, tmp_path)
+    try:
+        model, _, session = opened(FAMILIES[family], "fp32", runtime, tmp_path)
+    except UnsupportedError as error:
+        assert family not in CARRIED
+        pytest.skip(f"{family} is a row that says: {error.found}")
     tokens = np.random.default_rng(0).integers(0, FAMILIES[family]["vocab_size"], (1, 32))
     with torch.inference_mode():
         expected = model(torch.from_numpy(tokens)).float().numpy()
@@ -123,6 +131,8 @@ def test_heads_that_the_engine_does_not_take_are_refused_with_its_rule(tmp_path)
 def test_the_description_leaves_the_model_as_it_was(family, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(FAMILIES[family]))
     model = build_model(random_checkpoint.open_checkpoint(tmp_path / "config.json"))
+    if family not in CARRIED:
+        pytest.skip(f"{family} need not be described")
     tokens = torch.arange(12)[None]
     with torch.inference_mode():
         before = model(tokens)
@@ -134,10 +144,8 @@ def test_the_description_leaves_the_model_as_it_was(family, tmp_path):
         assert torch.equal(model(tokens), before)
 
 
-def test_every_exporter_knows_every_operation():
-    for format_name, entry in catalog.EXPORTERS.items():
-        if format_name == "torch":
-            continue
-        pytest.importorskip(entry.package)
-        lowering = catalog.exporter(format_name)._Lowering
-        assert [op for op in OPERATIONS if not hasattr(lowering, f"_{op}")] == []
+@pytest.mark.parametrize("format_name", ["onnx", "openvino_ir"])
+def test_every_graph_exporter_knows_every_operation(format_name):
+    pytest.importorskip(catalog.EXPORTERS[format_name].package)
+    lowering = catalog.exporter(format_name)._Lowering
+    assert [op for op in OPERATIONS if not hasattr(lowering, f"_{op}")] == []
