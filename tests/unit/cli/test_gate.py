@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from assay import api
 from assay.cli import main
 from assay.core.records import Estimate
 from fixtures_result import make_result
@@ -33,7 +32,7 @@ def good(tmp_path, monkeypatch):
         changed = tuple(c.model_copy(update={"ratio": ratio}) for c in result.comparisons)
         return result.model_copy(update={"comparisons": changed})
 
-    monkeypatch.setattr(api, "run", run)
+    monkeypatch.setattr("assay.api.projects.run", run)
     return state
 
 
