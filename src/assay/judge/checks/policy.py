@@ -196,7 +196,7 @@ class CheckPolicy(Record, use_attribute_docstrings=True):
     """25: KL divergence as a share of ln(vocabulary)."""
     top1_least: float = Field(default=0.05, ge=0, lt=1)
     """25: top-1 agreement."""
-    expanded_bytes: float = Field(default=1.05, ge=1)
+    expanded_bytes: float = Field(default=1.2, ge=1)
     """29: weights in memory / weights on disk."""
     layer_fall_db: float = Field(default=6.0, gt=0)
     """29: fall of the PSNR from one layer to the next at which a variant is said to stray: twice the error."""
