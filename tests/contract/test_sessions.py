@@ -11,7 +11,6 @@ from assay import catalog
 from assay.core.errors import ContractError, UnsupportedError
 from assay.core.records import Decoding, Target
 from assay.pipeline.short_form import transforms_of
-from assay.run.session import gives_logits
 from assay.worker import build_artifact
 
 CONFIG = {
@@ -47,6 +46,8 @@ def artifacts(tmp_path_factory):
     return artifact
 
 
+OWN_LOOP = ("llama.cpp", "llama.cpp-source")
+"""They are no sessions: tests/unit/run/workloads/test_own_loop.py and their own tests hold their contract."""
 SLOW = ("torch-compile",)
 """Each of their sessions compiles for some ten seconds."""
 
@@ -62,7 +63,7 @@ def opened(request, artifacts):
     if importlib.util.find_spec(entry.package) is None:
         pytest.skip(f"{request.param} is not installed: pip install 'assay[{entry.extra}]'")
     runtime = catalog.runtime(request.param)
-    if not hasattr(runtime, "open_session"):
+    if request.param in OWN_LOOP:
         pytest.skip(f"{request.param} gives no session: it owns its loop")
     if not runtime.probe().usable:
         pytest.skip(f"{request.param}: {runtime.probe().reason}")
@@ -75,8 +76,6 @@ def opened(request, artifacts):
         except UnsupportedError as error:
             pytest.skip(f"{request.param} wants another source: {error.found}")
         sessions.append(runtime.open_session(built, asked, Decoding(), capacity=capacity))
-        if not gives_logits(sessions[-1]):
-            pytest.skip(f"{request.param} owns its loop: tests/unit/run/workloads/test_own_loop.py holds its contract")
         return sessions[-1]
 
     yield make

@@ -63,6 +63,17 @@ class Server:
         finally:
             connection.close()
 
+    def wait_for(self, path: str) -> None:
+        """Wait for an answer, whatever it holds. Raises EngineError or UnsupportedError."""
+        asked = f"GET {self.url}{path}"
+        connection, response = self._open("GET", path, None, asked)
+        try:
+            response.read(_LONGEST_ANSWER)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._broken(asked, error) from None
+        finally:
+            connection.close()
+
     def post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """The JSON object that answers a request. Raises EngineError or UnsupportedError."""
         asked = f"POST {self.url}{path}"

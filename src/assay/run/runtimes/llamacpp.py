@@ -96,6 +96,8 @@ class LlamaCpp:
         parameters = _parameters(model, threads, decoding, capacity)
         self._engine: Any = _loaded(parameters, model)
         self._server = Server(self._engine.listening_address, PATIENCE_S)
+        # Its loop answers this; a server that is closed before its loop has begun would never end.
+        self._server.wait_for("/slots")
         self._facts: dict[str, Scalar] = {
             "loop": "llama.cpp's own",
             "threads": threads,
