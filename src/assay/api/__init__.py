@@ -15,6 +15,7 @@ from assay.api.results import audit, ceilings_of, difference, rounds_of, stored,
 from assay.api.runs import (
     ContestInterrupted,
     Interrupted,
+    Quiet,
     compare,
     compare_commands,
     comparison_study,
