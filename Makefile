@@ -17,7 +17,7 @@ PIP_INSTALL = $(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt
 .PHONY: help setup demo test lint test-slow benchmarks clean
 
 help:
-	@echo 'make demo         compare five variants of a small model and write report.md and report.html (about 8 minutes)'
+	@echo 'make demo         compare five variants of a small model and write report.md and report.html (about 7 minutes)'
 	@echo 'make test         the linters and the tests, without the slow ones'
 	@echo 'make setup        only install, into .venv'
 	@echo 'make lint         ruff, mypy, import contracts'
