@@ -246,5 +246,6 @@ def _struck(rows: Sequence[str], metric: str, workload: str, findings: Sequence[
 
 
 def _doubt(rows: Sequence[str], metric: str, workload: str, findings: Sequence[Finding]) -> str:
-    warnings = touching(rows, metric, workload, findings, "WARN")
-    return "".join(f" (suspect, {f.check}: {f.summary})" for f in warnings)
+    """Names of the checks that suspect it; what each found stands once among the findings."""
+    names = dict.fromkeys(f.check for f in touching(rows, metric, workload, findings, "WARN"))
+    return f" (suspect: {', '.join(names)})" if names else ""
